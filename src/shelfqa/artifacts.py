@@ -1,0 +1,329 @@
+"""How stages meet: a folder of Parquet tables with a `manifest.json`.
+
+`build` runs a stage's body into a hidden work folder, moves the finished files into place and writes the manifest
+last. So a folder with a manifest is whole; a finished stage with the same settings and inputs is not run again; a
+stage that was broken off finds in `StageRun.work` whatever its body kept there and goes on.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+import shelfqa
+from shelfqa.errors import InputError, StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pyarrow as pa
+
+MANIFEST = "manifest.json"
+_WORK = ".work"
+
+
+class Counts(msgspec.Struct, kw_only=True):
+    """How many rows a stage read, kept, and dropped for which reason; read = kept + all dropped."""
+
+    read: int = 0
+    kept: int = 0
+    dropped: dict[str, int] = msgspec.field(default_factory=dict)
+
+
+class Output(msgspec.Struct, frozen=True, kw_only=True):
+    """One file or folder that a stage wrote."""
+
+    bytes: int
+    sha256: str
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What made a folder: stage, settings, inputs, counts, and what the stage wants remembered."""
+
+    stage: str
+    version: str
+    config: dict[str, Any]
+    seed: int | None
+    inputs: dict[str, str]
+    images: str | None
+    fingerprint: str
+    seconds: float
+    counts: Counts
+    details: dict[str, Any]
+    outputs: dict[str, Output]
+
+
+class StageRun:
+    """One run of a stage: where its body writes, counts and keeps partial work."""
+
+    def __init__(self, out: Path, work: Path) -> None:
+        self.out = out
+        self.work = work
+        """Survives a kill; a body may keep parts here and find them when the same stage is run again."""
+        self.finished = work / "finished"
+        """Everything in here moves to `out` when the body returns."""
+        self.counts = Counts()
+        self.details: dict[str, Any] = {}
+        self.images: Path | None = None
+        """The folder that image paths are relative to, for the stages that follow."""
+
+    def drop(self, reason: str, number: int = 1) -> None:
+        """Count rows that are left out, under a short reason."""
+        if number:
+            self.counts.dropped[reason] = self.counts.dropped.get(reason, 0) + number
+
+    def write_table(self, name: str, table: pa.Table) -> None:
+        """Write `<name>.parquet`."""
+        write_parquet(self.finished / f"{name}.parquet", table)
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a text file in UTF-8."""
+        with storage_errors(self.finished / name):
+            (self.finished / name).write_text(text, encoding="utf-8")
+
+
+def build(
+    stage: str,
+    out: Path,
+    config: msgspec.Struct,
+    inputs: Mapping[str, Path],
+    body: Callable[[StageRun], None],
+) -> Manifest:
+    """Run `body` unless `out` already holds what it would make, and return the manifest.
+
+    Args:
+        stage: the stage's name, for the manifest.
+        out: the folder to make; what an earlier, different run left in it is replaced.
+        config: the settings; together with `inputs` they decide whether the stage has been done.
+        inputs: files and folders that the stage reads, by role.
+        body: does the work through the `StageRun` it is given.
+
+    Raises:
+        InputError: if an input does not exist.
+        StorageError: if `out` cannot be written.
+
+    """
+    settings: dict[str, Any] = msgspec.to_builtins(config)
+    prints = {role: fingerprint(path) for role, path in sorted(inputs.items())}
+    key = _digest([stage, shelfqa.__version__, msgspec.json.encode(settings).decode(), *map(str, prints.items())])
+    done = read_manifest(out, missing_ok=True)
+    if done is not None and done.fingerprint == key and _outputs_present(out, done):
+        return done
+    with storage_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+        work = out / _WORK
+        if work.exists() and _read_key(work) != key:
+            shutil.rmtree(work)
+        (work / "finished").mkdir(parents=True, exist_ok=True)
+        (work / "key").write_text(key, encoding="utf-8")
+        (out / MANIFEST).unlink(missing_ok=True)
+    run = StageRun(out, work)
+    started = time.monotonic()
+    with storage_errors(out):
+        body(run)
+        outputs = {}
+        for path in sorted(run.finished.iterdir()):
+            outputs[path.name] = Output(bytes=_size(path), sha256=_content_hash(path))
+            _replace(path, out / path.name)
+        for stale in set(done.outputs if done is not None else ()) - set(outputs):
+            _remove(out / stale)
+        manifest = Manifest(
+            stage=stage,
+            version=shelfqa.__version__,
+            config=settings,
+            seed=settings.get("seed"),
+            inputs=prints,
+            images=str(run.images.resolve()) if run.images is not None else None,
+            fingerprint=key,
+            seconds=round(time.monotonic() - started, 2),
+            counts=run.counts,
+            details=run.details,
+            outputs=outputs,
+        )
+        write_atomically(out / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=2))
+        shutil.rmtree(work)
+    return manifest
+
+
+def read_manifest(folder: Path, *, missing_ok: bool = False) -> Manifest | None:
+    """Return the manifest of an artifact folder.
+
+    Raises:
+        InputError: if there is none (and not `missing_ok`), or it cannot be read.
+
+    """
+    path = folder / MANIFEST
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Manifest)
+    except FileNotFoundError:
+        if missing_ok:
+            return None
+        raise InputError(f"{str(folder)!r} holds no {MANIFEST}: give the folder that a shelfqa stage wrote.") from None
+    except (NotADirectoryError, msgspec.DecodeError) as error:
+        if missing_ok:
+            return None
+        raise InputError(f"Cannot read {str(path)!r}: {error}.") from None
+
+
+def read_table(path: Path, name: str, columns: Iterable[str] = ()) -> pa.Table:
+    """Return the table `name` of an artifact folder, or the Parquet file that `path` itself is.
+
+    Raises:
+        InputError: if it is missing, unreadable, or lacks one of `columns`.
+
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    file = path / f"{name}.parquet" if path.is_dir() else path
+    try:
+        table = pq.read_table(file)
+    except FileNotFoundError:
+        raise InputError(f"No file at {str(file)!r}: expected a folder that holds {name}.parquet.") from None
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{str(file)!r} is no readable Parquet file: {str(error).splitlines()[0]}.") from None
+    lacking = [column for column in columns if column not in table.column_names]
+    if lacking:
+        raise InputError(f"{str(file)!r} lacks the column {lacking[0]!r}; it has {', '.join(table.column_names)}.")
+    return table
+
+
+def write_parquet(path: Path, table: pa.Table) -> None:
+    """Write a Parquet file so that it is either whole or absent."""
+    import pyarrow.parquet as pq
+
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(path.name + ".partial")
+        pq.write_table(table, partial, compression="zstd")
+        partial.replace(path)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that it is either whole or as it was."""
+    with storage_errors(path):
+        partial = path.with_name(path.name + ".partial")
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn a full disk or a missing permission into one line that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        if full:
+            message = f"No space left while writing {str(path)!r}: free some, then run the same command again."
+        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            message = f"No permission to write {str(error.filename or path)!r}: give another --out."
+        elif error.errno in (errno.ENOTDIR, errno.EEXIST):
+            message = f"{str(error.filename or path)!r} is in the way: give another --out."
+        else:
+            raise
+        raise StorageError(message) from None
+
+
+def fingerprint(path: Path) -> str:
+    """Return a digest that changes when the artifact, file or folder at `path` does.
+
+    Artifacts and files are told by their content, other folders by the names, sizes and times of their files.
+
+    Raises:
+        InputError: if there is nothing at `path`.
+
+    """
+    if not path.exists():
+        raise InputError(f"There is no file or folder at {str(path)!r}.")
+    if path.is_file():
+        return _file_hash(path)
+    manifest = read_manifest(path, missing_ok=True)
+    if manifest is not None:
+        return _digest(_current_outputs(path, manifest))
+    entries = []
+    for root, folders, files in os.walk(path):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            file = Path(root) / name
+            stat = file.lstat()
+            entries.append(f"{file.relative_to(path)} {stat.st_size} {stat.st_mtime_ns}")
+    return _digest(entries)
+
+
+def _current_outputs(path: Path, manifest: Manifest) -> Iterator[str]:
+    made = (path / MANIFEST).stat().st_mtime_ns
+    for name, output in sorted(manifest.outputs.items()):
+        file = path / name
+        if not file.exists():
+            raise InputError(f"{str(file)!r} is gone: run the stage {manifest.stage!r} again.")
+        edited = file.is_file() and (file.stat().st_size != output.bytes or file.stat().st_mtime_ns > made)
+        yield f"{name} {_file_hash(file) if edited else output.sha256}"
+
+
+def _outputs_present(out: Path, manifest: Manifest) -> bool:
+    return all(
+        (out / name).exists() and (not (out / name).is_file() or (out / name).stat().st_size == output.bytes)
+        for name, output in manifest.outputs.items()
+    )
+
+
+def _read_key(work: Path) -> str | None:
+    try:
+        return (work / "key").read_text(encoding="utf-8")
+    except OSError:
+        return None
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _replace(source: Path, target: Path) -> None:
+    if target.is_dir():
+        shutil.rmtree(target)
+    source.replace(target)
+
+
+def _files(path: Path) -> list[Path]:
+    return [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+
+
+def _size(path: Path) -> int:
+    return sum(file.stat().st_size for file in _files(path))
+
+
+def _content_hash(path: Path) -> str:
+    if path.is_file():
+        return _file_hash(path)
+    return _digest(f"{file.relative_to(path).as_posix()} {_file_hash(file)}" for file in _files(path))
+
+
+def _file_hash(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"Cannot read {str(path)!r}: {error.strerror}.") from None
+
+
+def _digest(parts: Iterable[str]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.encode("utf-8", "surrogatepass") + b"\n")
+    return digest.hexdigest()

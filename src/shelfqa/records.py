@@ -1,0 +1,96 @@
+"""What modules hand each other: small frozen records, and the columns of every table.
+
+The columns are part of shelfqa's public face: other programs read them (docs/artifacts.md).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pyarrow as pa
+
+
+class Answer(NamedTuple):
+    """One answer a model considers, with its probability in [0, 1]."""
+
+    text: str
+    probability: float
+
+
+class Interval(NamedTuple):
+    """A mean with the bounds of its 95% interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+_text = pa.string()
+_texts = pa.list_(pa.string())
+
+PRODUCT_COLUMNS = pa.schema(
+    {
+        "product_id": _text,
+        "image_path": _text,  # relative to the images folder that the manifest names
+        "other_image_paths": _texts,
+        "product_type": _text,  # lower case, words separated by a space: "cellular phone case"
+        "name": _text,
+        "brand": _text,
+        "color": _text,
+        "material": _text,
+        "bullet_points": _texts,
+        "keywords": _texts,
+        "description": _text,
+        "attributes": _text,  # a JSON object of every other field: pattern, shape, style, model_name, …
+        "language": _text,
+        "domain": _text,
+        "richness": pa.int64(),  # how many of color, bullet_points and keywords are present, 0 to 3
+    }
+)
+
+SOURCE = pa.struct(
+    {
+        "provider": _text,  # metadata, file, gemini, …
+        "model": _text,  # the model's name; for `file`, the file's stem
+        "prompt_version": _text,  # version of the prompt or of the wording template
+        "field": _text,  # the listing field that the answer comes from, where known
+    }
+)
+
+QUESTION_COLUMNS = pa.schema(
+    {
+        "question_id": _text,
+        "product_id": _text,
+        "image_paths": _texts,
+        "question": _text,
+        "answer": _text,
+        "task": _text,  # what the question asks about: one of shelfqa.question_types.QUESTION_TYPES
+        "difficulty": pa.int64(),
+        "used_metadata": pa.bool_(),
+        "source": SOURCE,
+        "product_type": _text,
+        "split": _text,  # train, validation, test; null before `split`
+    }
+)
+
+ALTERNATIVES = pa.list_(pa.struct({"answer": _text, "probability": pa.float64()}))
+
+PREDICTION_COLUMNS = pa.schema(
+    {
+        "question_id": _text,
+        "model": _text,
+        "prediction": _text,  # null when it failed; "" when the model said nothing
+        "error": _text,  # why it failed, else null
+        "alternatives": ALTERNATIVES,  # best first; the first is the prediction
+        "seconds": pa.float64(),  # share of the batch's time
+        "question": _text,
+        "answer": _text,
+        "product_id": _text,
+        "image_paths": _texts,
+        "product_type": _text,
+        "task": _text,
+        "difficulty": pa.int64(),
+        "source": SOURCE,
+        "split": _text,
+    }
+)
