@@ -12,10 +12,10 @@ from functools import lru_cache
 _RULES: tuple[tuple[str, str], ...] = (
     ("count", r"\bhow (?:many|much)\b|\bnumber of\b|\bquantity\b|\bcount\b"),
     ("colour", r"\bcolou?r(?:s|ed)?\b|\bhue\b|\bshade\b"),
+    ("brand", r"\bbrand\b|\blogo\b|\bmanufacturer\b|\bwho makes\b|\bwhich company\b|\bname (?:on|printed)\b"),
     ("material", r"\bmaterials?\b|\bmade (?:of|from|out of)\b|\bfabric\b|\bmetal type\b"),
     ("pattern", r"\bpatterns?\b|\bprint(?:ed)?\b|\bdesign\b|\bmotif\b|\btexture\b"),
     ("shape", r"\bshapes?d?\b|\bform\b|\bsilhouette\b"),
-    ("brand", r"\bbrand\b|\blogo\b|\bmanufacturer\b|\bwho makes\b|\bwhich company\b|\bname (?:on|printed)\b"),
     (
         "size",
         r"\bsize\b|\bhow (?:long|tall|wide|deep|big|large|thick|heavy)\b|\b(?:length|width|height|weight|capacity)\b",

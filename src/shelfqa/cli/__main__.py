@@ -1,0 +1,5 @@
+"""`python -m shelfqa.cli`."""
+
+from shelfqa.cli import main
+
+main()

@@ -1,0 +1,37 @@
+"""Shared fixtures: no hub, no network, the real slice where it is at hand."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+ROOT = Path(__file__).resolve().parent.parent
+ABO_SLICE = ROOT.parent / "shared" / "abo"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--runslow", action="store_true", help="also run the tests marked slow")
+    parser.addoption("--rungpu", action="store_true", help="also run the tests marked gpu")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for mark, flag in (("slow", "--runslow"), ("gpu", "--rungpu")):
+        if not config.getoption(flag):
+            skip = pytest.mark.skip(reason=f"needs {flag}")
+            for item in items:
+                if mark in item.keywords:
+                    item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def abo_slice() -> Path:
+    """The folder of real photographs, questions and answers; the test is skipped where it is missing."""
+    if not ABO_SLICE.exists():
+        pytest.skip(f"needs the Amazon Berkeley Objects slice at {ABO_SLICE}")
+    return ABO_SLICE
