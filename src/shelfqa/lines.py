@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from isal import isal_zlib
 
 from shelfqa.errors import InputError
 
+_GzipError = cast("type[Exception]", isal_zlib.error)
 _CHUNK_BYTES = 1 << 18
 _MAX_OUTPUT_BYTES = 1 << 23
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -119,7 +120,7 @@ def _unpacked(path: Path) -> Iterator[bytes | _Broken]:
                     member_start = chunk_start = position - len(data)
                 try:
                     unpacked = unpacker.decompress(data, _MAX_OUTPUT_BYTES)
-                except isal_zlib.error as error:
+                except _GzipError as error:
                     yield _before_damage(path, range(member_start, chunk_start), position)[yielded:]
                     yield _Broken("corrupt-shard", f"the gzip stream is damaged ({error}); lines before it were kept")
                     return
@@ -141,6 +142,6 @@ def _before_damage(path: Path, sound: range, end: int) -> bytes:
             saved += unpacker.decompress(file.read(len(sound)))
             for value in file.read(end - sound.stop):
                 saved += unpacker.decompress(bytes((value,)))
-        except isal_zlib.error:
+        except _GzipError:
             pass
     return bytes(saved)

@@ -1,0 +1,1 @@
+"""One offline page about a run, and the same in short for the terminal."""

@@ -1,0 +1,280 @@
+"""The report as one HTML page that needs nothing from outside."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import shelfqa
+from shelfqa.report import figures, gallery, tables
+from shelfqa.report.material import Material, ScoredModel
+from shelfqa.report.tables import Paired, interval_text, metric_label, number_text, p_text
+from shelfqa.statistics import FEW_CLUSTERS
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+class Limits(NamedTuple):
+    """How much of everything the page shows."""
+
+    examples: int = 12
+    errors: int = 12
+    slices: int = 15
+    picture_side_px: int = 260
+    seed: int = 0
+
+
+class Tile(NamedTuple):
+    """A big number, what it is, and its interval or a remark."""
+
+    number: str
+    label: str
+    note: str
+    strong: bool = False
+
+
+class StageRow(NamedTuple):
+    """What one stage did."""
+
+    name: str
+    read: int
+    kept: int
+    dropped: int
+    reasons: list[tuple[str, int]]
+    seconds: float
+    seed: int | None
+    version: str
+    config: str
+
+
+def render(material: Material, tests: Sequence[Paired], limits: Limits) -> str:
+    """Return the page's HTML."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "number": number_text,
+        "signed": lambda value: number_text(value, signed=True),
+        "interval": interval_text,
+        "svg": Markup,
+        "commas": lambda value: f"{value:,}",
+        "seconds": duration_text,
+    }
+    style = Markup((_TEMPLATES / "page.css").read_text(encoding="utf-8"))
+    return environment.get_template("page.html.j2").render(style=style, **_context(material, tests, limits))
+
+
+def headline(material: Material, tests: Sequence[Paired]) -> str:
+    """Return the result in a sentence; it claims a change only where the interval excludes zero."""
+    after, before = material.after, material.before
+    name = metric_label(material.metric).lower()
+    if after is None:
+        return material.title
+    mean = number_text(after.mean(material.metric))
+    if before is None:
+        return f"{after.label} reaches {mean} {name}"
+    test = next((test for test in tests if test.first is before), None)
+    earlier = number_text(before.mean(material.metric))
+    if test is None or not test.apart:
+        return f"Fine-tuning made no difference to {name} that can be told from chance: {earlier} before, {mean} after"
+    verb = "raised" if test.difference.mean > 0 else "lowered"
+    return f"Fine-tuning {verb} {name} from {earlier} to {mean}"
+
+
+def lede(material: Material, tests: Sequence[Paired]) -> list[str]:
+    """Return the sentences under the headline: how sure, on what, and against what."""
+    after = material.after
+    if after is None:
+        return []
+    drawn = after.summary.get("cluster_by", "row")
+    units = {"product_id": "products", "image_paths": "pictures"}.get(drawn, "rows")
+    held_out = "held-out questions" if "split" in material.manifests else "questions"
+    clusters = after.summary.get("clusters")
+    about = f" about {clusters:,} {units}" if clusters and units != "rows" else ""
+    found = [f"Measured on {after.summary['n']:,} {held_out}{about}."]
+    for test in tests:
+        if test.first is material.before:
+            by = interval_text(test.difference, signed=True)
+            found.append(f"The difference on the same questions is {by}, {p_text(test.p_value)}.")
+    blind = material.best_blind
+    if blind is not None and blind is not after:
+        reached = number_text(blind.mean(material.metric))
+        found.append(f"The best that can be had without seeing a picture is {reached} ({blind.label.lower()}).")
+    return found
+
+
+def tiles(material: Material) -> list[Tile]:
+    """Return the big numbers."""
+    after, before, blind = material.after, material.before, material.best_blind
+    if after is None:
+        return []
+    name = metric_label(material.metric).lower()
+    found = []
+    if before is not None:
+        found.append(_tile(before, material.metric, f"before, {name}"))
+    found.append(_tile(after, material.metric, f"after, {name}" if before is not None else name, strong=True))
+    if blind is not None and blind is not after:
+        found.append(_tile(blind, material.metric, f"best without pictures, {name}"))
+    for extra in ("top_5", "token_f1"):
+        if extra in after.metrics and extra != material.metric and len(found) < 4:
+            found.append(_tile(after, extra, f"{'after, ' if before is not None else ''}{metric_label(extra).lower()}"))
+    return found
+
+
+def _tile(model: ScoredModel, metric: str, label: str, *, strong: bool = False) -> Tile:
+    interval = model.metrics[metric]
+    bounds = (
+        ""
+        if interval["low"] is None
+        else f"95% interval {number_text(interval['low'])} to {number_text(interval['high'])}"
+    )
+    return Tile(number_text(interval["mean"]), label, bounds, strong)
+
+
+def _context(material: Material, tests: Sequence[Paired], limits: Limits) -> dict[str, Any]:
+    after = material.after
+    by_question = tables.slice_rows(material, "question_type", most=limits.slices)
+    slice_tables = [
+        (what, tables.slice_rows(material, column, most=limits.slices))
+        for column, what in (("product_type", "product type"), ("difficulty", "difficulty"), ("source", "source"))
+    ]
+    errors: list[gallery.Mistake] = []
+    if after is not None:
+        images = material.images or after.images
+        errors = gallery.worst_errors(
+            after, material.metric, images, number=limits.errors, side_px=limits.picture_side_px
+        )
+    stages = [_stage_row(name, manifest) for name, manifest in material.manifests.items()]
+    return {
+        "material": material,
+        "version": shelfqa.__version__,
+        "headline": headline(material, tests),
+        "lede": lede(material, tests),
+        "tiles": tiles(material),
+        "metric": material.metric,
+        "few_clusters": FEW_CLUSTERS,
+        "metric_names": [(name, metric_label(name)) for name in _telling_metrics(material)],
+        "models_chart": figures.models_chart(material),
+        "tests": [_test_row(test) for test in tests],
+        "failures": tables.failure_counts(material.models),
+        "by_question": by_question,
+        "by_question_chart": figures.slices_chart(material, by_question, "question type"),
+        "slice_tables": [(what, rows) for what, rows in slice_tables if len(rows) > 1],
+        "errors": errors,
+        "confident": any(error.confidence is not None for error in errors),
+        "confusions": tables.confusions(after, material.metric, most=10) if after is not None else [],
+        "learning": figures.learning_chart(material.history) if material.history is not None else None,
+        "stages": stages,
+        "flow": [row for row in stages if row.read and ("/" not in row.name or row.dropped)],
+        "types": _types_chart(material),
+        "kinds": _kinds_chart(material),
+        "examples": _examples(material, limits),
+        "splits": tables.value_counts(material.questions, "split", most=5) if material.questions is not None else [],
+        "leakage": _leakage(material),
+    }
+
+
+def _telling_metrics(material: Material) -> list[str]:
+    """Return the metrics of any model, without those that say the same as the lead metric (as top 1 does)."""
+    names = dict.fromkeys([material.metric, *(name for model in material.models for name in model.metrics)])
+
+    def told(name: str) -> bool:
+        return all(model.mean(name) == model.mean(material.metric) for model in material.models)
+
+    return [name for name in names if name == material.metric or not told(name)]
+
+
+def _test_row(test: Paired) -> dict[str, Any]:
+    return {
+        "second": test.second.label,
+        "first": test.first.label,
+        "difference": interval_text(test.difference, signed=True),
+        "p": p_text(test.p_value),
+        "items": test.items,
+        "mcnemar": test.mcnemar,
+        "mcnemar_p": p_text(test.mcnemar.p_value) if test.mcnemar is not None else "",
+        "apart": test.apart,
+    }
+
+
+def _stage_row(name: str, manifest: Any) -> StageRow:
+    dropped = manifest.counts.dropped
+    reasons = sorted(dropped.items(), key=lambda item: (-item[1], item[0]))
+    config = json.dumps(manifest.config, indent=2, ensure_ascii=False)
+    counts = manifest.counts
+    return StageRow(
+        name, counts.read, counts.kept, sum(dropped.values()), reasons, manifest.seconds, manifest.seed,
+        manifest.version, config,
+    )  # fmt: skip
+
+
+def _types_chart(material: Material) -> figures.Chart | None:
+    if material.products is None:
+        return None
+    counts = tables.value_counts(material.products, "product_type", most=14)
+    return figures.bars_chart(counts, "Products by type, after curation.")
+
+
+def _kinds_chart(material: Material) -> figures.Chart | None:
+    if material.questions is None:
+        return None
+    counts = tables.value_counts(material.questions, "task", most=14)
+    return figures.bars_chart(counts, "Questions by what they ask about.")
+
+
+def _examples(material: Material, limits: Limits) -> list[gallery.Example]:
+    if material.questions is None:
+        return []
+    return gallery.examples(
+        material.questions,
+        material.images,
+        number=limits.examples,
+        side_px=limits.picture_side_px,
+        seed=limits.seed,
+    )
+
+
+class Audit(NamedTuple):
+    """What each pair of splits shares: names of the columns, then rows of the pair and its numbers."""
+
+    columns: list[str]
+    rows: list[tuple[str, list[str]]]
+
+
+def _leakage(material: Material) -> Audit | None:
+    manifest = material.manifests.get("split")
+    found = manifest.details.get("leakage") if manifest is not None else None
+    if not isinstance(found, Mapping) or not all(isinstance(shared, Mapping) for shared in found.values()):
+        return None
+    columns = list(dict.fromkeys(name for shared in found.values() for name in shared))
+    rows = [
+        (pair.replace("/", " and "), [_count_text(shared.get(name)) for name in columns])
+        for pair, shared in found.items()
+    ]
+    return Audit([name.replace("_", " ") for name in columns], rows)
+
+
+def _count_text(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else "–" if value is None else str(value)
+
+
+def duration_text(seconds: float) -> str:
+    """Return a duration as people say it.
+
+    >>> duration_text(0.42), duration_text(75.2), duration_text(3 * 3600 + 5 * 60)
+    ('0.4 s', '1 min 15 s', '3 h 05 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
