@@ -15,7 +15,7 @@ from shelfqa.config import Config
 from shelfqa.errors import InputError, StorageError
 
 
-class Settings(Config):
+class Settings(Config, frozen=True):
     rows: int = 3
     seed: int = 7
 

@@ -10,12 +10,12 @@ from shelfqa.config import Config, from_mapping, read_yaml, with_overrides
 from shelfqa.errors import ConfigError, InputError
 
 
-class Inner(Config):
+class Inner(Config, frozen=True):
     epochs: Annotated[int, Meta(ge=1)] = 3
     kind: Literal["a", "b"] = "a"
 
 
-class Outer(Config):
+class Outer(Config, frozen=True):
     name: str = "x"
     inner: Inner = Inner()
     maybe: Inner | None = None

@@ -54,7 +54,7 @@ def test_modes_become_rgb(tmp_path: Path, mode: str) -> None:
     name = "a.png" if mode == "1" else "a.jpg"
     loaded = load_image(save(image, tmp_path / name))
     assert loaded.mode == "RGB"
-    assert min(loaded.getpixel((3, 3))) > 250  # type: ignore[type-var, arg-type]
+    assert min(loaded.getpixel((3, 3))) > 250  # type: ignore[arg-type]
 
 
 def test_sixteen_bit_grey_keeps_its_range(tmp_path: Path) -> None:

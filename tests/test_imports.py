@@ -8,8 +8,8 @@ from pathlib import Path
 import shelfqa
 
 PACKAGE = Path(shelfqa.__file__).parent
-GROUND = {"errors", "records", "artifacts", "config", "registry", "text", "question_types", "images", "lines", "rows", "progress"}
-GROUND |= {"statistics", "rows"}
+GROUND = {"errors", "records", "artifacts", "config", "registry", "progress", "statistics"}
+GROUND |= {"text", "question_types", "images", "lines", "rows"}
 MIDDLE = {"catalogue", "questions", "models", "metrics", "training", "report"}
 LEVEL = dict.fromkeys(GROUND, 0) | dict.fromkeys(MIDDLE, 1) | {"stages": 2, "pipeline": 3, "cli": 4}
 ALLOWED_SIBLINGS = {"training": "models.base"}

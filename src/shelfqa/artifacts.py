@@ -174,6 +174,23 @@ def read_manifest(folder: Path, *, missing_ok: bool = False) -> Manifest | None:
         raise InputError(f"Cannot read {str(path)!r}: {error}.") from None
 
 
+def image_folder(questions: Path, images: Path | None) -> Path:
+    """Return the folder that image paths are relative to: `images`, or else the one that the artifact names.
+
+    Raises:
+        InputError: if neither is there.
+
+    """
+    if images is None:
+        manifest = read_manifest(questions, missing_ok=True) if questions.is_dir() else None
+        if manifest is None or manifest.images is None:
+            raise InputError(f"{str(questions)!r} does not say where its pictures are: give the folder with --images.")
+        images = Path(manifest.images)
+    if not images.is_dir():
+        raise InputError(f"The folder of pictures {str(images)!r} does not exist: give another with --images.")
+    return images
+
+
 def read_table(path: Path, name: str, columns: Iterable[str] = ()) -> pa.Table:
     """Return the table `name` of an artifact folder, or the Parquet file that `path` itself is.
 

@@ -2,7 +2,7 @@
 
 A stage's settings are one frozen `Config` class whose fields carry their documentation:
 
-    class SplitConfig(Config):
+    class SplitConfig(Config, frozen=True):
         seed: Annotated[int, Meta(description="Seed of the assignment of groups.")] = 0
 
 Command-line flags, recipes and the reference page are all made from these classes.

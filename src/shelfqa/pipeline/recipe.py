@@ -21,7 +21,7 @@ from shelfqa.stages.split import SplitConfig
 from shelfqa.stages.train import TrainConfig
 
 
-class Recipe(Config):
+class Recipe(Config, frozen=True):
     """What `shelfqa run` does, stage by stage. Paths are relative to the working directory."""
 
     name: Annotated[str, Meta(description="Name of the run, and of its folder under runs/.")] = "run"
