@@ -56,7 +56,7 @@ def test_every_command_has_help_with_an_example() -> None:
         (["score", "nowhere.csv", "--out", "OUT"], "nowhere.csv"),
         (["report", "nowhere", "--out", "OUT"], "nowhere"),
         (["run", "recipes/demo.yaml", "--set", "train.epoch=3"], "Did you mean 'epochs'?"),
-        (["run", "recipes/demo.yaml", "--set", "train.epochs=many"], "train.epochs: expected `int`"),
+        (["run", "recipes/demo.yaml", "--set", "train.epochs=many"], "train.epochs: expected `int"),
     ],
 )
 def test_mistakes_are_one_line_without_traceback(arguments: list[str], message: str, tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from shelfqa.records import Drop
+
 MANIFEST = "manifest.json"
 _WORK = ".work"
 
@@ -80,6 +82,18 @@ class StageRun:
         """Count rows that are left out, under a short reason."""
         if number:
             self.counts.dropped[reason] = self.counts.dropped.get(reason, 0) + number
+
+    def drop_rows(self, drops: Iterable[Drop]) -> None:
+        """Count rows that are left out, and list them in `dropped.parquet` in order of file and line."""
+        import pyarrow as pa
+
+        from shelfqa.records import DROPPED_COLUMNS
+
+        ordered = sorted(drops, key=lambda drop: (drop.file, drop.line, drop.reason, drop.detail))
+        for drop in ordered:
+            self.drop(drop.reason)
+        self.counts.dropped = dict(sorted(self.counts.dropped.items()))
+        self.write_table("dropped", pa.Table.from_pylist([drop._asdict() for drop in ordered], schema=DROPPED_COLUMNS))
 
     def write_table(self, name: str, table: pa.Table) -> None:
         """Write `<name>.parquet`."""

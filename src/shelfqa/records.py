@@ -25,6 +25,16 @@ class Interval(NamedTuple):
     high: float
 
 
+class Drop(NamedTuple):
+    """A row that was left out: where it stands, a short reason for counting, and what exactly is wrong."""
+
+    file: str
+    line: int
+    product_id: str | None
+    reason: str
+    detail: str
+
+
 _text = pa.string()
 _texts = pa.list_(pa.string())
 
@@ -47,6 +57,8 @@ PRODUCT_COLUMNS = pa.schema(
         "richness": pa.int64(),  # how many of color, bullet_points and keywords are present, 0 to 3
     }
 )
+
+DROPPED_COLUMNS = pa.schema({"file": _text, "line": pa.int64(), "product_id": _text, "reason": _text, "detail": _text})
 
 SOURCE = pa.struct(
     {

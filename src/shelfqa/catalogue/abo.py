@@ -15,10 +15,11 @@ import msgspec
 
 from shelfqa.catalogue import clean
 from shelfqa.catalogue.languages import Languages
-from shelfqa.catalogue.listing import Drop, Listing, Reading
+from shelfqa.catalogue.listing import Listing, Reading
 from shelfqa.catalogue.quantity import quantity
 from shelfqa.errors import InputError
 from shelfqa.lines import BadRow, Line, read_lines
+from shelfqa.records import Drop
 from shelfqa.rows import RowError, parse_object, read_rows
 
 Scalar = str | int | float | None

@@ -9,11 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 import pyarrow as pa
 
-from shelfqa.records import PRODUCT_COLUMNS
-
-DROPPED_COLUMNS = pa.schema(
-    {"file": pa.string(), "line": pa.int64(), "product_id": pa.string(), "reason": pa.string(), "detail": pa.string()}
-)
+from shelfqa.records import PRODUCT_COLUMNS, Drop
 
 
 class Listing(msgspec.Struct, kw_only=True, gc=False):
@@ -57,16 +53,6 @@ _CONTENT = tuple(
 )
 
 
-class Drop(NamedTuple):
-    """A listing that was left out, and why."""
-
-    file: str
-    line: int
-    product_id: str | None
-    reason: str
-    detail: str
-
-
 class Reading(NamedTuple):
     """A catalogue as read: `read` = listings and drops together.
 
@@ -94,13 +80,3 @@ def products_table(listings: list[Listing]) -> pa.Table:
         msgspec.json.encode(listing.attributes, order="sorted").decode("utf-8") for listing in ordered
     ]
     return pa.table({name: pa.array(columns[name], PRODUCT_COLUMNS.field(name).type) for name in PRODUCT_COLUMNS.names})
-
-
-def dropped_table(drops: list[Drop]) -> pa.Table:
-    """Return the drops as a table, sorted by file and line."""
-    ordered = sorted(drops, key=lambda drop: (drop.file, drop.line, drop.reason))
-    columns = zip(*ordered, strict=True) if ordered else ((),) * len(DROPPED_COLUMNS)
-    return pa.table(
-        [pa.array(list(column), field.type) for column, field in zip(columns, DROPPED_COLUMNS, strict=True)],
-        schema=DROPPED_COLUMNS,
-    )

@@ -8,8 +8,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from shelfqa.catalogue.listing import Drop, Listing
+from shelfqa.catalogue.listing import Listing
 from shelfqa.images import Fingerprint
+from shelfqa.records import Drop
 
 
 class Selection(NamedTuple):

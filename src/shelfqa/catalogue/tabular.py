@@ -13,8 +13,9 @@ import msgspec
 from shelfqa.catalogue import clean
 from shelfqa.catalogue.abo import items_attributes
 from shelfqa.catalogue.languages import Languages
-from shelfqa.catalogue.listing import Drop, Listing, Reading
+from shelfqa.catalogue.listing import Listing, Reading
 from shelfqa.errors import ConfigError, InputError, did_you_mean
+from shelfqa.records import Drop
 from shelfqa.rows import Row, is_table, read_rows
 
 GUESSES: dict[str, tuple[str, ...]] = {

@@ -9,7 +9,8 @@ from typing import Any
 import pyarrow as pa
 
 from shelfqa.errors import ConfigError, InputError, did_you_mean
-from shelfqa.questions.pairs import Drop, Made, Pair, Source
+from shelfqa.questions.pairs import Made, Pair, Source
+from shelfqa.records import Drop
 from shelfqa.rows import Row, read_rows
 
 GUESSES: dict[str, tuple[str, ...]] = {

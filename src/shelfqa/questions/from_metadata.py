@@ -12,9 +12,10 @@ import pyarrow as pa
 from shelfqa.question_types import question_type
 from shelfqa.questions import vocabulary
 from shelfqa.questions.nouns import head_noun
-from shelfqa.questions.pairs import Drop, Made, Pair, Source, digest
+from shelfqa.questions.pairs import Made, Pair, Source, digest
 from shelfqa.questions.templates import VERSION, WORDINGS, render
 from shelfqa.questions.vocabulary import Answer
+from shelfqa.records import Drop
 from shelfqa.text import answer_tokens
 
 FIELDS: tuple[str, ...] = tuple(WORDINGS)

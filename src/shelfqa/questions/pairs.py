@@ -9,11 +9,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from shelfqa.question_types import question_type
-from shelfqa.records import QUESTION_COLUMNS
-
-DROPPED_COLUMNS = pa.schema(
-    {"file": pa.string(), "line": pa.int64(), "product_id": pa.string(), "reason": pa.string(), "detail": pa.string()}
-)
+from shelfqa.records import QUESTION_COLUMNS, Drop
 
 
 class Source(NamedTuple):
@@ -42,16 +38,6 @@ class Pair(NamedTuple):
     def question_id(self) -> str:
         """An id that depends on nothing but what is asked, about what, and by whom."""
         return digest(self.source.provider, self.source.model, *self.image_paths, self.question, self.answer)
-
-
-class Drop(NamedTuple):
-    """A row or a field from which no pair was made, and why."""
-
-    file: str
-    line: int
-    product_id: str | None
-    reason: str
-    detail: str
 
 
 class Made(NamedTuple):
@@ -91,9 +77,3 @@ def questions_table(pairs: Iterable[Pair]) -> pa.Table:
         for pair in ordered
     ]
     return pa.Table.from_pylist(rows, schema=QUESTION_COLUMNS)
-
-
-def dropped_table(drops: Iterable[Drop]) -> pa.Table:
-    """Return the drops as a table, sorted by file and line."""
-    ordered = sorted(drops, key=lambda drop: (drop.file, drop.line, drop.reason, drop.detail))
-    return pa.Table.from_pylist([drop._asdict() for drop in ordered], schema=DROPPED_COLUMNS)

@@ -15,12 +15,13 @@ from shelfqa import artifacts
 from shelfqa.artifacts import Manifest, StageRun
 from shelfqa.catalogue import abo, select, tabular
 from shelfqa.catalogue.languages import DEFAULT_LANGUAGES, Languages
-from shelfqa.catalogue.listing import Drop, Listing, Reading, dropped_table, products_table
+from shelfqa.catalogue.listing import Listing, Reading, products_table
 from shelfqa.catalogue.select import Selection
 from shelfqa.config import Config
 from shelfqa.errors import InputError
 from shelfqa.images import Fingerprint, fingerprint_files
 from shelfqa.progress import Tick, progress
+from shelfqa.records import Drop
 
 IMAGE_COLUMNS = pa.schema(
     {
@@ -120,11 +121,9 @@ def _curate(run: StageRun, read: Callable[[], Reading], root: Path, config: Cura
     run.images = root
     run.write_table("products", products_table(listings))
     run.write_table("images", _images_table(listings, found))
-    run.write_table("dropped", dropped_table(drops))
+    run.drop_rows(drops)
     run.counts.read = reading.read
     run.counts.kept = len(listings)
-    for reason, number in sorted(Counter(drop.reason for drop in drops).items()):
-        run.drop(reason, number)
     run.details = _details(listings, drops, notes, reading.languages)
 
 

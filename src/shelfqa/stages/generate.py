@@ -14,7 +14,7 @@ from shelfqa.config import Config
 from shelfqa.errors import ConfigError, did_you_mean
 from shelfqa.questions.from_file import questions_from_files
 from shelfqa.questions.from_metadata import FIELDS, questions_from_metadata
-from shelfqa.questions.pairs import Made, dropped_table, questions_table
+from shelfqa.questions.pairs import Made, questions_table
 from shelfqa.records import PRODUCT_COLUMNS
 
 
@@ -65,15 +65,13 @@ def _generate(run: StageRun, curated: Path, config: GenerateConfig) -> None:
         made = questions_from_metadata(products, config.fields, per_product=config.per_product, seed=config.seed)
     table = questions_table(made.pairs)
     run.write_table("questions", table)
-    run.write_table("dropped", dropped_table(made.drops))
+    run.drop_rows(made.drops)
     if (curated / "images.parquet").is_file():
         run.write_table("images", artifacts.read_table(curated, "images"))
     manifest = artifacts.read_manifest(curated, missing_ok=True)
     run.images = Path(manifest.images) if manifest is not None and manifest.images is not None else None
     run.counts.read = made.read
     run.counts.kept = len(made.pairs)
-    for reason, number in sorted(Counter(drop.reason for drop in made.drops).items()):
-        run.drop(reason, number)
     run.details = {
         "by_task": _by_count(table["task"].to_pylist()),
         "by_source": _by_count([pair.source.model for pair in made.pairs]),
