@@ -27,6 +27,7 @@ class Named(msgspec.Struct):
 def questions_artifact(folder: Path, *, products: int = 24, broken: tuple[int, ...] = ()) -> Path:
     """Write a folder as `split` does: pictures of one colour each, two questions about each."""
     import pyarrow as pa
+
     from shelfqa.artifacts import StageRun, build
     from shelfqa.records import QUESTION_COLUMNS
 
