@@ -1,0 +1,94 @@
+"""The state of an unfinished run, written so that a kill at any moment leaves a whole one."""
+
+from __future__ import annotations
+
+import io
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shelfqa.artifacts import write_atomically
+from shelfqa.progress import say
+
+_LAST = "last.pt"
+
+
+def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
+    """Write `state`, together with the state of all random numbers, over the last checkpoint.
+
+    Raises:
+        StorageError: if the disk is full; the last checkpoint is as it was.
+
+    """
+    write_atomically(folder / _LAST, _to_bytes(state | {"random": _random_state()}))
+
+
+def load_checkpoint(folder: Path) -> dict[str, Any] | None:
+    """Return the state that was saved last, and put random numbers back to where they were; None if there is none."""
+    state = _read(folder / _LAST)
+    if state is not None:
+        _set_random_state(state["random"])
+    return state
+
+
+def save_weights(folder: Path, step: int, weights: dict[str, Tensor]) -> None:
+    """Write the weights after `step` beside the checkpoint."""
+    write_atomically(_weights_file(folder, step), _to_bytes(weights))
+
+
+def load_weights(folder: Path, step: int) -> dict[str, Tensor]:
+    """Return the weights that were saved after `step`."""
+    weights = _read(_weights_file(folder, step))
+    assert weights is not None
+    return weights
+
+
+def forget_weights(folder: Path, *, but: int) -> None:
+    """Remove all weights but those of one step."""
+    for path in folder.glob("best-*.pt"):
+        if path != _weights_file(folder, but):
+            path.unlink()
+
+
+def _weights_file(folder: Path, step: int) -> Path:
+    return folder / f"best-{step:07d}.pt"
+
+
+def _to_bytes(value: Any) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        value: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, OSError, EOFError, ValueError) as error:
+        say(f"The checkpoint {path} cannot be read ({str(error)[:80]}): training starts over.")
+        return None
+    return value
+
+
+def _random_state() -> dict[str, Any]:
+    name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
+    return {
+        "python": random.getstate(),
+        "numpy": (str(name), [int(key) for key in keys], int(position), int(has_gauss), float(gauss)),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def _set_random_state(state: dict[str, Any]) -> None:
+    random.setstate(state["python"])
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda"])

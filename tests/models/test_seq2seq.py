@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from shelfqa.models.base import VqaModel, answer_in_batches, encode_in_batches
+from shelfqa.models.loading import load_model
+from tiny_models import COLOURS, blip_checkpoint, picture
+
+QUESTIONS = (
+    "what color is the mug?",
+    "how many?",
+    "what material is this product made of?",
+    "is it wood?",
+    "what kind of chair is this? it is round",
+)
+IMAGE_INDEX = (0, 0, 1, 2, 3)
+ANSWERS = ("red", "2", "round wood", "no", "Chair")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return blip_checkpoint(tmp_path_factory.mktemp("blip"))
+
+
+@pytest.fixture
+def model(checkpoint: Path) -> VqaModel:
+    return load_model(str(checkpoint), device="cpu")
+
+
+@pytest.fixture
+def features(model: VqaModel) -> torch.Tensor:
+    with torch.no_grad():
+        return model.encode_images([picture(rgb, seed) for seed, rgb in enumerate(COLOURS.values())])
+
+
+@pytest.fixture(autouse=True)
+def no_gradients() -> Iterator[None]:
+    with torch.no_grad():
+        yield
+
+
+def stock(checkpoint: Path) -> tuple[Any, Any, Any]:
+    from transformers import BertTokenizer, BlipForQuestionAnswering, BlipImageProcessorPil
+
+    return (
+        BlipForQuestionAnswering.from_pretrained(checkpoint).eval(),
+        BertTokenizer.from_pretrained(checkpoint),
+        BlipImageProcessorPil.from_pretrained(checkpoint),
+    )
+
+
+def test_answers_are_those_of_transformers_one_at_a_time(
+    checkpoint: Path, model: VqaModel, features: torch.Tensor
+) -> None:
+    plain, tokenizer, processor = stock(checkpoint)
+    pictures = [picture(rgb, seed) for seed, rgb in enumerate(COLOURS.values())]
+    ours = model.answer(features, IMAGE_INDEX, QUESTIONS, top_k=5)
+    for question, image, found in zip(QUESTIONS, IMAGE_INDEX, ours, strict=True):
+        generated = plain.generate(
+            pixel_values=processor(images=pictures[image], return_tensors="pt")["pixel_values"],
+            **{key: tokenizer(question, return_tensors="pt")[key] for key in ("input_ids", "attention_mask")},
+            num_beams=5,
+            num_return_sequences=5,
+            length_penalty=0.0,
+            max_length=20,
+        )
+        expected = [tokenizer.decode(ids[1:], skip_special_tokens=True) for ids in generated]
+        assert [answer.text for answer in found] == list(dict.fromkeys(expected))
+
+
+def test_probabilities_are_those_of_the_whole_sequence(
+    checkpoint: Path, model: VqaModel, features: torch.Tensor
+) -> None:
+    plain, tokenizer, _ = stock(checkpoint)
+    found = model.answer(features, IMAGE_INDEX, QUESTIONS, top_k=5)
+    for row, answers in enumerate(found):
+        probabilities = [answer.probability for answer in answers]
+        assert probabilities == sorted(probabilities, reverse=True)
+        assert sum(probabilities) <= 1
+        asked = tokenizer(QUESTIONS[row], return_tensors="pt")
+        states = plain.text_encoder(
+            input_ids=asked["input_ids"], encoder_hidden_states=features[[IMAGE_INDEX[row]]]
+        ).last_hidden_state
+        for answer in answers:
+            ids = [plain.decoder_start_token_id, *tokenizer(answer.text, add_special_tokens=False)["input_ids"], 3]
+            if len(ids) > 15:
+                continue  # perhaps cut off before its end
+            log = plain.text_decoder(input_ids=torch.tensor([ids]), encoder_hidden_states=states).logits.log_softmax(-1)
+            expected = sum(float(log[0, place, token]) for place, token in enumerate(ids[1:]))
+            assert answer.probability == pytest.approx(torch.tensor(expected).exp().item(), rel=1e-3)
+
+
+def test_batch_and_padding_change_nothing(model: VqaModel, features: torch.Tensor) -> None:
+    together = model.answer(features, IMAGE_INDEX, QUESTIONS, top_k=3)
+    for question, image, found in zip(QUESTIONS, IMAGE_INDEX, together, strict=True):
+        alone = model.answer(features[[image]], [0], [question], top_k=3)[0]
+        assert [one.text for one in alone] == [one.text for one in found]
+        assert [one.probability for one in alone] == pytest.approx([one.probability for one in found], abs=1e-4)
+
+
+def test_loss_is_that_of_transformers_without_padding(
+    checkpoint: Path, model: VqaModel, features: torch.Tensor
+) -> None:
+    plain, tokenizer, processor = stock(checkpoint)
+    pictures = [picture(rgb, seed) for seed, rgb in enumerate(COLOURS.values())]
+    losses, tokens = [], []
+    for question, image, answer in zip(QUESTIONS, IMAGE_INDEX, ANSWERS, strict=True):
+        ids = tokenizer(answer.lower(), return_tensors="pt")["input_ids"]
+        ids[:, 0] = plain.decoder_start_token_id
+        asked = tokenizer(question, return_tensors="pt")
+        stock_loss = plain(
+            input_ids=asked["input_ids"],
+            attention_mask=asked["attention_mask"],
+            pixel_values=processor(images=pictures[image], return_tensors="pt")["pixel_values"],
+            labels=ids,
+        ).loss
+        assert float(model.loss(features, [image], [question], [answer])) == pytest.approx(float(stock_loss), abs=1e-5)
+        losses.append(float(stock_loss) * (ids.shape[1] - 1))
+        tokens.append(ids.shape[1] - 1)
+    batch = model.loss(features, IMAGE_INDEX, QUESTIONS, ANSWERS)
+    assert float(batch) == pytest.approx(sum(losses) / sum(tokens), abs=1e-5)
+
+
+def test_a_longer_neighbour_changes_no_gradient_through_padding(model: VqaModel, features: torch.Tensor) -> None:
+    short = float(model.loss(features, [0], ["how many?"], ["2"]))
+    twice = float(model.loss(features, [0, 0], ["how many?", "how many?"], ["2", "2"]))
+    assert short == pytest.approx(twice, abs=1e-4)
+
+
+def test_long_and_odd_input_is_cut_not_refused(model: VqaModel, features: torch.Tensor) -> None:
+    long = "what color " * 500
+    plain = model.answer(features, [0], [QUESTIONS[0]], top_k=1)
+    found = model.answer(features, [0, 0, 0], [QUESTIONS[0], long, "\u2603 \x00"], top_k=1)
+    assert found[0][0].text == plain[0][0].text
+    assert len(found) == 3
+    assert model.truncation([*QUESTIONS, long], ["red", "blue " * 40]) == (1, 1)
+
+
+def test_shrinking_batches_give_the_same(
+    model: VqaModel, features: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = answer_in_batches(model, features, IMAGE_INDEX, QUESTIONS, top_k=2, batch_size=5)
+    answer = model.answer
+
+    def short_of_memory(features: Any, index: Any, questions: Any, *, top_k: int) -> Any:
+        if len(questions) > 2:
+            raise torch.OutOfMemoryError("no memory")
+        return answer(features, index, questions, top_k=top_k)
+
+    monkeypatch.setattr(model, "answer", short_of_memory)
+    found = answer_in_batches(model, features, IMAGE_INDEX, QUESTIONS, top_k=2, batch_size=5)
+    assert [[one.text for one in row] for row in found] == [[one.text for one in row] for row in expected]
+    pixels = torch.rand(5, 3, 32, 32)
+    with torch.no_grad():
+        whole = model.encode_pixels(pixels)
+    assert torch.allclose(encode_in_batches(model, pixels, 2), whole, atol=1e-5)

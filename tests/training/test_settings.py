@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shelfqa.errors import ConfigError, InputError
+from shelfqa.training.settings import TrainConfig, preset_names, resolve
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_is_whole(name: str) -> None:
+    assert resolve(TrainConfig(preset=name), None).preset == name
+
+
+def test_published_values_of_blip() -> None:
+    settings = resolve(TrainConfig(), "blip-lora-r16")
+    assert (settings.rank, settings.alpha, settings.dropout) == (16, 32, 0.05)
+    assert (settings.learning_rate, settings.weight_decay) == (3e-5, 0.01)
+    assert (settings.batch_size, settings.epochs, settings.patience) == (32, 5, 3)
+
+
+def test_what_is_given_goes_over_the_preset() -> None:
+    settings = resolve(TrainConfig(rank=4, learning_rate=0.5, targets=["query"]), "mini-lora")
+    assert (settings.rank, settings.learning_rate, settings.full_learning_rate) == (4, 0.5, 0.5)
+    assert settings.targets == ["query"]
+    assert settings.epochs == resolve(TrainConfig(), "mini-lora").epochs
+
+
+def test_a_preset_may_be_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "own.yaml"
+    file.write_text("rank: 2\n")
+    assert resolve(TrainConfig(preset=str(file)), None).rank == 2
+    file.write_text("ranks: 2\n")
+    with pytest.raises(ConfigError, match="Did you mean 'rank'"):
+        resolve(TrainConfig(preset=str(file)), None)
+    with pytest.raises(InputError, match="No file"):
+        resolve(TrainConfig(preset=str(tmp_path / "none.yaml")), None)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"preset": "mini-lorra"}, "Did you mean 'mini-lora'"),
+        ({"learning_rate": 0.0}, "learning_rate"),
+        ({"learning_rate": -1e-3}, "learning_rate"),
+        ({"learning_rate": float("nan")}, "learning_rate"),
+        ({"rank": 0}, "rank"),
+        ({"dropout": 1.0}, "dropout"),
+        ({"max_steps": 0}, "max_steps"),
+        ({"weight_decay": -1.0}, "weight_decay"),
+    ],
+)
+def test_values_out_of_range_are_told(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        resolve(TrainConfig(**given), None)
