@@ -26,7 +26,7 @@ def drawing(seed: int, size: tuple[int, int] = (120, 90)) -> Image.Image:
     for _ in range(12):
         x, y = random.integers(0, size[0]), random.integers(0, size[1])
         w, h = random.integers(10, 50, size=2)
-        draw.rectangle((x, y, x + w, y + h), fill=tuple(int(v) for v in random.integers(0, 255, 3)))
+        draw.rectangle((int(x), int(y), int(x + w), int(y + h)), fill=tuple(int(v) for v in random.integers(0, 255, 3)))
     return image
 
 

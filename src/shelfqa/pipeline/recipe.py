@@ -26,9 +26,9 @@ class Recipe(Config, frozen=True):
 
     name: Annotated[str, Meta(description="Name of the run, and of its folder under runs/.")] = "run"
     seed: Annotated[int, Meta(description="Seed of every stage that does not set its own.")] = 0
-    catalogue: Annotated[
-        str | None, Meta(description="An ABO folder or a table; left out, a catalogue is drawn.")
-    ] = None
+    catalogue: Annotated[str | None, Meta(description="An ABO folder or a table; left out, a catalogue is drawn.")] = (
+        None
+    )
     images: Annotated[str | None, Meta(description="Folder of the pictures, where the catalogue is a table.")] = None
     demo_catalogue: DemoConfig = DemoConfig()
     curate: CurateConfig = CurateConfig()
