@@ -27,7 +27,7 @@ PRESETS: dict[str, ModelPreset] = {
         "bundled",
         "classifier",
         "mini-lora",
-        "13 M",
+        "19 M",
         "Apache-2.0",
         "ships with shelfqa, needs no network: short answers about product photographs",
     ),
