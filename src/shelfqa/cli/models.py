@@ -74,5 +74,6 @@ def models(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({name: preset._asdict() for name, preset in PRESETS.items()}))
         return
+    width = max(map(len, PRESETS))
     for name, preset in PRESETS.items():
-        click.echo(f"{name:<20} {preset.family:<12} {preset.licence:<14} {preset.note}")
+        click.echo(f"{name:<{width}}  {preset.family:<10}  {preset.parameters:>5}  {preset.licence:<12}  {preset.note}")

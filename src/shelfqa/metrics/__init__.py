@@ -21,5 +21,5 @@ METRICS = Registry(
     },
 )
 
-DEFAULT_METRICS = ("exact_match", "token_f1", "top_1", "top_3", "top_5")
+DEFAULT_METRICS = ("exact_match", "token_f1", "top_3", "top_5")
 """What `score` computes unless told otherwise; those that the table has no columns for are left out."""
