@@ -58,6 +58,17 @@ PRODUCT_COLUMNS = pa.schema(
     }
 )
 
+IMAGE_COLUMNS = pa.schema(
+    {
+        "image_path": _text,
+        "width_px": pa.int64(),
+        "height_px": pa.int64(),
+        "perceptual_hash": pa.binary(),  # 32 bytes, see shelfqa.images.perceptual_hash; null where unreadable
+        "error": _text,
+        "product_ids": _texts,  # every product that shows it
+    }
+)
+
 DROPPED_COLUMNS = pa.schema({"file": _text, "line": pa.int64(), "product_id": _text, "reason": _text, "detail": _text})
 
 SOURCE = pa.struct(

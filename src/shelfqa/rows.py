@@ -21,6 +21,9 @@ from shelfqa.lines import BadRow, Line, read_lines
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
 """What `read_rows` reads; all but Parquet may be followed by `.gz`."""
 
+PICTURE_NAMES = ("image_paths", "image_path", "image", "path")
+"""The names under which a file of questions or answers may hold its pictures; the first that is there counts."""
+
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 

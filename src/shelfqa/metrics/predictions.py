@@ -14,12 +14,9 @@ from shelfqa.artifacts import read_table
 from shelfqa.errors import InputError
 from shelfqa.lines import BadRow
 from shelfqa.records import ALTERNATIVES, PREDICTION_COLUMNS
-from shelfqa.rows import SUFFIXES, is_table, read_rows
+from shelfqa.rows import PICTURE_NAMES, SUFFIXES, is_table, read_rows
 
 REQUIRED = ("question", "answer", "prediction")
-IMAGE_COLUMNS = ("image_paths", "path", "image", "image_path")
-"""Names under which other tools keep the picture; the first that is there is taken."""
-
 MISSING_PREDICTION = "no prediction in the file"
 
 
@@ -133,7 +130,7 @@ def _cast(column: Any, field: pa.Field, file: Path) -> Any:
 
 def _image_paths(table: pa.Table) -> Any:
     kind = PREDICTION_COLUMNS.field("image_paths").type
-    for name in IMAGE_COLUMNS:
+    for name in PICTURE_NAMES:
         if name in table.column_names:
             column = table[name]
             if pa.types.is_list(column.type):

@@ -21,18 +21,8 @@ from shelfqa.config import Config
 from shelfqa.errors import InputError
 from shelfqa.images import Fingerprint, fingerprint_files
 from shelfqa.progress import Tick, progress
-from shelfqa.records import Drop
+from shelfqa.records import IMAGE_COLUMNS, Drop
 
-IMAGE_COLUMNS = pa.schema(
-    {
-        "image_path": pa.string(),
-        "width_px": pa.int64(),
-        "height_px": pa.int64(),
-        "perceptual_hash": pa.binary(),
-        "error": pa.string(),
-        "product_ids": pa.list_(pa.string()),
-    }
-)
 _PART_IMAGES = 2000
 
 

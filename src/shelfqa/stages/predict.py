@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
     from shelfqa.models.base import VqaModel
 
-IMAGE_COLUMNS = ("image_paths", "image_path", "image", "path")
-"""Names under which a file may hold its pictures; the first that is there counts."""
-
 
 class PredictConfig(Config, frozen=True):
     """Settings of `predict`."""
@@ -137,19 +134,19 @@ def _images(rows: list[dict[str, Any]], where: _Where) -> Path:
 def _read_questions(run: StageRun, path: Path) -> list[dict[str, Any]]:
     """Return the rows of the questions, with all columns of a predictions table that the input can fill."""
     from shelfqa.artifacts import read_table
-    from shelfqa.rows import Row, Rows, read_rows
+    from shelfqa.rows import PICTURE_NAMES, Row, Rows, read_rows
 
     if path.is_dir():
         table = read_table(path, "questions", ("question_id", "image_paths", "question"))
         found = Rows(table.column_names, [Row(line, row) for line, row in enumerate(table.to_pylist(), 1)], [])
     else:
         found = read_rows(path)
-    image_column = next((name for name in IMAGE_COLUMNS if name in found.columns), None)
+    image_column = next((name for name in PICTURE_NAMES if name in found.columns), None)
     lacking = "question" if "question" not in found.columns else None if image_column else "image_path"
     if lacking is not None or image_column is None:
         raise InputError(
             f"{str(path)!r} lacks the column {lacking!r}; it has {', '.join(found.columns) or 'none'}. Expected "
-            f"question and one of {', '.join(IMAGE_COLUMNS)}."
+            f"question and one of {', '.join(PICTURE_NAMES)}."
         )
     for bad in found.bad:
         run.drop(bad.reason)
