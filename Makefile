@@ -28,7 +28,8 @@ mini: $(VENV)/.models
 	$(BIN)/shelfqa generate runs/mini/curated --provider file --out runs/mini/questions \
 	  $(foreach name,three_per_image five_per_image with_difficulty used_metadata,--files $(ABO)/questions/gemini_$(name).csv)
 	$(BIN)/shelfqa split runs/mini/questions --held-out-rows --out runs/mini/split
-	$(BIN)/python scripts/train_mini.py --split runs/mini/split --images $(ABO)/images/small --out runs/mini/checkpoint
+	$(BIN)/python scripts/train_mini.py --split runs/mini/split --images $(ABO)/images/small \
+	  --published $(ABO)/questions/gemini_three_per_image.csv --out runs/mini/checkpoint
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2

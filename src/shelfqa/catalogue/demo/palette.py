@@ -107,14 +107,19 @@ def mix(first: Rgb, second: Rgb, share: float) -> Rgb:
 
 
 def accent(color: str, rgb: Rgb, rng: Random) -> Rgb:
-    """Choose the second colour of a pattern: a neutral or a tone of the same hue, so that the main colour holds."""
-    if color in {"White", "Beige", "Yellow"}:
-        return rng.choice([_INK, mix(rgb, _INK, 0.62)]) if color != "Yellow" else rng.choice([_INK, _CREAM])
-    if color == "Pink":
-        return rng.choice([_CREAM, mix(rgb, (120, 20, 70), 0.6)])
-    if color in {"Black", "Grey"}:
-        return _CREAM
-    return rng.choice([_CREAM, mix(rgb, _CREAM, 0.72), _CREAM])
+    """Choose the second colour of a pattern: cream or a tone of the same hue, so that the main colour stays plain.
+
+    Black, white and grey never meet at full contrast: a black and white zigzag would have no main colour.
+    """
+    tones = {
+        "White": (mix(rgb, _INK, 0.24), mix(rgb, _INK, 0.32)),
+        "Black": (mix(rgb, _CREAM, 0.3), mix(rgb, _CREAM, 0.38)),
+        "Grey": (mix(rgb, _CREAM, 0.5), mix(rgb, _INK, 0.55)),
+        "Beige": (mix(rgb, (110, 78, 40), 0.45), _CREAM),
+        "Yellow": (mix(rgb, (130, 84, 0), 0.5), _CREAM),
+        "Pink": (mix(rgb, (120, 20, 70), 0.6), _CREAM),
+    }
+    return rng.choice(tones.get(color, (_CREAM, mix(rgb, _CREAM, 0.72))))
 
 
 def contrasting(rgb: Rgb) -> Rgb:

