@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image, ImageDraw
 
-torch: Any = pytest.importorskip("torch")
-
-from shelfqa.errors import InputError  # noqa: E402
-from shelfqa.models.mini import checkpoint_dir  # noqa: E402
-from shelfqa.models.mini.configuration import MiniConfig  # noqa: E402
-from shelfqa.models.mini.modeling import MiniForQuestionAnswering  # noqa: E402
-from shelfqa.models.mini.processing import MiniProcessor  # noqa: E402
+from shelfqa.errors import InputError
+from shelfqa.models.mini import checkpoint_dir
+from shelfqa.models.mini.modeling import MiniForQuestionAnswering
+from shelfqa.models.mini.processing import MiniProcessor
+from tiny_models import mini_checkpoint
 
 COLOURS = {"red": (200, 20, 25), "blue": (25, 60, 190), "green": (30, 140, 50), "black": (15, 15, 15)}
 
@@ -29,34 +28,9 @@ def shipped() -> tuple[MiniForQuestionAnswering, MiniProcessor]:
 
 
 @pytest.fixture
-def tiny() -> MiniForQuestionAnswering:
-    answers = ["red", "blue", "mug", "2"]
-    config = MiniConfig(
-        vocab_size=50,
-        hidden_size=16,
-        intermediate_size=32,
-        num_attention_heads=4,
-        text_layers=1,
-        fusion_layers=1,
-        query_vectors=2,
-        pooled_size=24,
-        image_side_px=64,
-        stem_width=4,
-        vision_stages=[
-            [1, 3, 1, 1, 4],
-            [1, 3, 2, 2, 6],
-            [1, 5, 2, 2, 6],
-            [1, 3, 2, 2, 8],
-            [1, 5, 1, 2, 8],
-            [1, 5, 2, 2, 8],
-        ],
-        vision_head_width=16,
-        id2label=dict(enumerate(answers)),
-        label2id={answer: index for index, answer in enumerate(answers)},
-    )
-    torch.manual_seed(0)
-    model = MiniForQuestionAnswering(config)
-    model.eval()
+def tiny(tmp_path: Path) -> MiniForQuestionAnswering:
+    folder = mini_checkpoint(tmp_path / "tiny", answers=("red", "blue", "mug", "2"))
+    model: MiniForQuestionAnswering = MiniForQuestionAnswering.from_pretrained(folder).eval()
     return model
 
 
