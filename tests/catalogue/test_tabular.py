@@ -65,7 +65,7 @@ def test_a_missing_column_is_named_with_those_there_and_the_remedy(tmp_path: Pat
     file = tmp_path / "a.csv"
     file.write_text("ref,photo\nR1,a.jpg\n")
     with pytest.raises(
-        InputError, match=r"a\.csv' lacks the column 'product_id'; it has ref, photo.*columns\.product_id="
+        InputError, match=r"a\.csv' lacks the column 'product_id'; it has ref, photo.*--columns product_id="
     ):
         read(file)
     with pytest.raises(InputError, match=r"lacks the column 'nummer'"):
@@ -103,3 +103,9 @@ def test_a_folder_of_tables_is_read_in_the_order_of_names(tmp_path: Path) -> Non
     for name in ("b.csv", "a.csv.gz", "c.txt", "d.parquet"):
         (tmp_path / name).write_text("")
     assert [path.name for path in table_files(tmp_path)] == ["a.csv.gz", "b.csv", "d.parquet"]
+
+
+def test_a_file_of_broken_lines_is_told_by_its_first(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"id": 1\n[]\n')
+    with pytest.raises(InputError, match=r"a\.jsonl:1: .*no row of the file can be read"):
+        read_tables([tmp_path / "a.jsonl"], tmp_path, {}, Languages(("en_*",)))

@@ -65,6 +65,9 @@ def read_tables(files: list[Path], images: Path, columns: Mapping[str, str], lan
     reading = Reading([], [], Counter(), Counter())
     for file in files:
         table = read_rows(file)
+        if table.bad and not table.rows:
+            first = table.bad[0]
+            raise InputError(f"{file}:{first.line}: {first.detail}; no row of the file can be read. Mend it first.")
         found = find_columns(file, table.columns, columns)
         for ours, theirs in found.items():
             reading.notes[f"column {ours} <- {theirs}"] += len(table.rows)
@@ -94,7 +97,8 @@ def find_columns(file: Path, present: list[str], mapping: Mapping[str, str]) -> 
     for ours in ("product_id", "image_path"):
         if ours not in found:
             raise InputError(
-                f"{str(file)!r} lacks the column {ours!r}; {there}. Name yours: --set curate.columns.{ours}=COLUMN."
+                f"{str(file)!r} lacks the column {ours!r}; {there}. Name yours: --columns {ours}=COLUMN, or "
+                f"in a recipe curate.columns."
             )
     return found
 
