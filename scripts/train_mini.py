@@ -51,7 +51,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--split", type=Path, required=True, help="folder with questions.parquet")
     parser.add_argument("--images", type=Path, required=True, help="folder that image paths are relative to")
     parser.add_argument("--out", type=Path, required=True, help="folder for the checkpoint")
-    parser.add_argument("--cache", type=Path, default=Path("/tmp/mini/cache"), help="folder for cached features")
+    parser.add_argument("--cache", type=Path, default=Path("runs/mini/cache"), help="folder for cached features")
     parser.add_argument("--published", type=Path, help="CSV with the published split, to report its test rows")
     parser.add_argument("--start", type=Path, help="checkpoint of this script's first phase, to begin with the second")
     parser.add_argument("--epochs", type=int, default=7, help="of the first phase: tower and text layers as they came")
