@@ -51,6 +51,13 @@ def test_every_command_has_help_with_an_example() -> None:
         (["curate", "nowhere", "--out", "OUT"], "nowhere"),
         (["curate", "--out", "OUT"], "Missing argument"),
         (["run", "nowhere.yaml"], "No file at 'nowhere.yaml'"),
+        (["curate", ".", "--out", "OUT", "--preset", "product"], "Did you mean 'products'?"),
+        (["curate", ".", "--out", "OUT", "--steps", "{step: cup, per_type: 3}"], "Did you mean 'cap'?"),
+        (["curate", ".", "--out", "OUT", "--steps", "{step: cap, per_typ: 3}"], "Did you mean 'per_type'?"),
+        (["curate", ".", "--out", "OUT", "--steps", "{step: cap, per_type: x}"], "steps[0].per_type: expected `int`"),
+        (["curate", ".", "--out", "OUT", "--steps", "{step: cap"], "expected YAML"),
+        (["curate", ".", "--out", "OUT", "--steps", "cap"], "steps[0]: expected `object`, got `str`"),
+        (["curate", ".", "--out", "OUT", "--steps", "{step: required-fields, fields: [nam]}"], "Did you mean 'name'?"),
         (["split", "nowhere", "--out", "OUT"], "nowhere"),
         (["predict", "--questions", "nowhere", "--out", "OUT"], "nowhere"),
         (["score", "nowhere.csv", "--out", "OUT"], "nowhere.csv"),
@@ -90,3 +97,12 @@ def test_the_light_base_needs_no_torch(tmp_path: Path) -> None:
     result = shelfqa("predict", "--questions", "split", "--out", "p2", cwd=tmp_path, PYTHONPATH=str(tmp_path))
     assert result.returncode == 2
     assert "shelfqa[models]" in result.stderr
+
+
+def test_steps_are_given_one_by_one(tmp_path: Path) -> None:
+    rows = "".join(f"{number},{number}.png,mug\n" for number in range(5))
+    (tmp_path / "shop.csv").write_text(f"sku,image,category\n{rows}")
+    steps = ["--steps", "{step: one-per-image}", "--steps", "{step: cap, per_type: 3}"]
+    result = shelfqa("curate", "shop.csv", "--out", "out", "--check-images", "none", *steps, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "5 read, 3 kept (dropped: over-cap 2)" in result.stdout

@@ -42,6 +42,46 @@ def test_mistakes_are_named(values: dict[str, object], message: str) -> None:
         from_mapping(Outer, values, where="recipe")
 
 
+class Fill(Config, frozen=True, tag_field="step", tag="fill"):
+    level: Annotated[int, Meta(ge=0)]
+
+
+class Empty(Config, frozen=True, tag_field="step", tag="empty"):
+    fully: bool = True
+
+
+class Recipe(Config, frozen=True):
+    steps: tuple[Fill | Empty, ...] = ()
+
+
+def test_a_list_of_steps_is_read_by_their_names() -> None:
+    values = {"steps": [{"step": "fill", "level": 2}, {"step": "empty"}]}
+    assert from_mapping(Recipe, values) == Recipe(steps=(Fill(level=2), Empty()))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([{"step": "fil", "level": 1}], "steps[0].step: unknown step 'fil'. Did you mean 'fill'? Known: fill, empty."),
+        ([{"step": "empty"}, {"level": 1}], "steps[1].step: name it. Known: fill, empty."),
+        ([{"step": "fill", "lvel": 1}], "unknown key 'steps[0].lvel'. Did you mean 'level'?"),
+        ([{"step": "empty", "level": 1}], "unknown key 'steps[0].level'"),
+        ([{"step": "fill", "level": "high"}], "steps[0].level: expected `int`, got `str`"),
+        ([{"step": "fill", "level": -1}], "steps[0].level: expected `int` >= 0"),
+        ([{"step": "fill"}], "missing required field `level`"),
+        (["fill"], "steps[0]: expected `object`, got `str`"),
+        ("fill", "steps: expected `array`, got `str`"),
+        ([{"step": ["fill"]}], "unknown step"),
+    ],
+)
+def test_mistakes_in_a_list_of_steps_are_named(values: object, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        from_mapping(Recipe, {"steps": values}, where="recipe")
+    assert message in str(caught.value)
+    assert str(caught.value).startswith("recipe: ")
+    assert "\n" not in str(caught.value)
+
+
 def test_overrides_do_not_touch_the_original() -> None:
     values = {"inner": {"epochs": 3}}
     assert with_overrides(values, ["inner.epochs=7", "name=demo"]) == {"inner": {"epochs": 7}, "name": "demo"}

@@ -99,6 +99,17 @@ class StageRun:
         """Write `<name>.parquet`."""
         write_parquet(self.finished / f"{name}.parquet", table)
 
+    def write_batches(self, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+        """Write `<name>.parquet` batch by batch, for tables that need not fit in memory."""
+        import pyarrow.parquet as pq
+
+        path = self.finished / f"{name}.parquet"
+        partial = path.with_name(path.name + ".partial")
+        with storage_errors(path), pq.ParquetWriter(partial, schema, compression="zstd") as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+        partial.replace(path)
+
     def write_text(self, name: str, text: str) -> None:
         """Write a text file in UTF-8."""
         with storage_errors(self.finished / name):

@@ -49,12 +49,40 @@ def _refuse_unknown(cls: type[Any], values: Any, where: str, path: str) -> None:
     if not isinstance(values, Mapping):
         return
     known = {field.encode_name: field.type for field in msgspec.structs.fields(cls)}
+    tag_field = cls.__struct_config__.tag_field
     for key, value in values.items():
+        if key == tag_field:
+            continue
         if key not in known:
             raise ConfigError(f"{where}: unknown key {path + str(key)!r}.{did_you_mean(str(key), known)}")
         nested = struct_in(known[key])
-        if nested is not None:
+        if isinstance(value, (list, tuple)):
+            for number, item in enumerate(value):
+                _refuse_unknown_variant(variants_in(known[key]), item, where, f"{path}{key}[{number}].")
+        elif nested is not None:
             _refuse_unknown(nested, value, where, f"{path}{key}.")
+
+
+def _refuse_unknown_variant(variants: Mapping[str, type[Any]], value: Any, where: str, path: str) -> None:
+    if not variants or not isinstance(value, Mapping):
+        return
+    (tag_field,) = {variant.__struct_config__.tag_field for variant in variants.values()}
+    tag = str(value.get(tag_field))
+    if tag_field not in value or tag not in variants:
+        told = f"unknown {tag_field} {tag!r}.{did_you_mean(tag, variants)}" if tag_field in value else "name it."
+        raise ConfigError(f"{where}: {path}{tag_field}: {told} Known: {', '.join(variants)}.")
+    _refuse_unknown(variants[tag], value, where, path)
+
+
+def variants_in(annotation: Any) -> dict[str, type[Any]]:
+    """Return the tagged `Config` classes inside an annotation such as `tuple[A | B, …]`, by tag."""
+    if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
+        tag = annotation.__struct_config__.tag
+        return {str(tag): annotation} if tag is not None else {}
+    found: dict[str, type[Any]] = {}
+    for argument in typing.get_args(annotation):
+        found |= variants_in(argument)
+    return found
 
 
 def struct_in(annotation: Any) -> type[Any] | None:

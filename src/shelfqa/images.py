@@ -1,19 +1,21 @@
-"""Reading pictures safely, and telling near-duplicates apart.
+"""Reading pictures safely, and what is noted of each: size, hashes, whether it is blank.
 
 A picture either comes back as clean RGB or raises `ImageError` with a reason that can be counted. What a shop's
 archive holds (EXIF rotation, palettes, CMYK, transparency, truncated files, HTML saved as `.jpg`, decompression
-bombs) is dealt with here and nowhere else.
+bombs) is dealt with here and nowhere else. Which pictures are alike is found by `shelfqa.near_duplicates`.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
+import stat
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,16 +26,29 @@ from shelfqa.errors import ImageError
 MAX_PIXELS = 64_000_000
 """Pictures with more pixels than this are refused before they are decoded."""
 
-HASH_BITS = 256
-NEAR_DUPLICATE_BITS = 32
-"""Two pictures whose hashes differ in at most this many of 256 bits count as near-duplicates.
+MAX_FILE_BYTES = 1 << 29
+"""Files of more bytes than this are refused before they are read: a film or a disk image under a picture's name."""
 
-Chosen by looking at pairs of Amazon Berkeley Objects photographs: up to 32 bits nearly all pairs are the same
-photograph or the same product in another colour; the classic 64-bit hash chains unrelated products together
-(docs/decisions.md)."""
+HASH_BITS = 256
+
+BLANK_LEVELS = 4
+BLANK_SHARE = 0.0005
+"""A picture is near-blank if in each of red, green and blue fewer pixels than this share lie more than
+`BLANK_LEVELS` (of 256) away from that colour's median.
+
+Of 8,800 photographs of Amazon Berkeley Objects none is blank. The plainest are swatches of fabric and leather, which
+show the product: the smoothest has 0.8% of such pixels, the next 2%. A thin lamp on white has 3.6%, the palest white
+product on white 24%. Solid colours have none, a white page with noise of 1.5 levels saved as a JPEG under 0.01%; a line
+of one pixel across a picture of 256 x 256 makes 0.4% (docs/decisions.md)."""
+
+_BLANK_VARIANCE = 100.0
+"""No near-blank picture's grey thumbnail has more: about 4² from the levels and 255² x the share from the rest, 49."""
 
 _HASH_SIDE = 16
 _HASH_INPUT_SIDE_PX = 64
+_FILES_AT_ONCE = 16
+_NEEDS_A_PROGRAM = frozenset({"EPS"})
+"""Formats that Pillow decodes by starting another program, which a file from a catalogue must not make it do."""
 
 
 class Loaded(NamedTuple):
@@ -55,16 +70,29 @@ def load_image(path: str | Path, *, max_side_px: int | None = None, max_pixels: 
         ImageError: with reason `missing`, `empty`, `not-an-image`, `too-large` or `truncated`.
 
     """
-    path = Path(path)
+    return decode_image(_read(Path(path), str(path)), str(path), max_side_px=max_side_px, max_pixels=max_pixels)
+
+
+def _read(path: Path, name: str) -> bytes:
+    """Return the bytes of the file; `name` is used in messages. Raises `ImageError`."""
     try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for ever
+            raise ImageError("unreadable", f"{name!r} is no file")
+        if status.st_size > MAX_FILE_BYTES:
+            raise ImageError("too-large", f"{name!r} has {status.st_size} bytes, over {MAX_FILE_BYTES}")
         data = path.read_bytes()
-    except FileNotFoundError:
-        raise ImageError("missing", f"no file at {str(path)!r}") from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise ImageError("missing", f"no file at {name!r}") from None
     except OSError as error:
-        raise ImageError("unreadable", f"{str(path)!r}: {error.strerror}") from None
+        raise ImageError("unreadable", f"{name!r}: {error.strerror}") from None
+    except ValueError as error:
+        raise ImageError("unreadable", f"{name!r} is no file name: {error}") from None
+    except MemoryError:
+        raise ImageError("too-large", f"{name!r} does not fit into memory") from None
     if not data:
-        raise ImageError("empty", f"{str(path)!r} has no bytes")
-    return decode_image(data, str(path), max_side_px=max_side_px, max_pixels=max_pixels)
+        raise ImageError("empty", f"{name!r} has no bytes")
+    return data
 
 
 def decode_image(
@@ -77,8 +105,12 @@ def decode_image(
             image = Image.open(io.BytesIO(data))
         except Image.DecompressionBombError:
             raise ImageError("too-large", f"{name!r} has more pixels than Pillow decodes") from None
+        except MemoryError:
+            raise ImageError("too-large", f"{name!r} does not fit into memory") from None
         except Exception:
             raise ImageError("not-an-image", f"{name!r} is no picture that Pillow can read") from None
+        if image.format in _NEEDS_A_PROGRAM:
+            raise ImageError("not-an-image", f"{name!r} holds {image.format}, which is a program, not a picture")
         width, height = image.size
         if width * height > max_pixels:
             raise ImageError("too-large", f"{name!r} has {width}x{height} pixels, over {max_pixels}")
@@ -86,12 +118,14 @@ def decode_image(
             if max_side_px is not None:
                 image.draft("RGB", (max_side_px, max_side_px))
             image.load()
-            upright = ImageOps.exif_transpose(image)
-            rgb = _on_white(upright)
+            ImageOps.exif_transpose(image, in_place=True)
+            rgb = _on_white(image)
+            if max_side_px is not None and max(rgb.size) > max_side_px:
+                rgb.thumbnail((max_side_px, max_side_px), Image.Resampling.LANCZOS)
+        except MemoryError:
+            raise ImageError("too-large", f"{name!r} does not fit into memory") from None
         except Exception as error:
             raise ImageError("truncated", f"{name!r} breaks off while decoding ({error})") from None
-    if max_side_px is not None and max(rgb.size) > max_side_px:
-        rgb.thumbnail((max_side_px, max_side_px), Image.Resampling.LANCZOS)
     return rgb
 
 
@@ -130,63 +164,110 @@ def perceptual_hash(image: Image.Image) -> bytes:
     The lowest 16 x 16 frequencies of a 64 x 64 thumbnail, each above or below their median. Scaling,
     recompression and small retouching change few bits.
     """
+    return _hash_of(_low_frequencies(image))
+
+
+def _low_frequencies(image: Image.Image) -> NDArray[np.float32]:
+    """Return the 16 x 16 lowest terms of the orthonormal DCT-II of the picture's grey 64 x 64 thumbnail."""
     from scipy.fft import dctn
 
     side = _HASH_INPUT_SIDE_PX
     grey = np.asarray(image.convert("L").resize((side, side), Image.Resampling.LANCZOS), dtype=np.float32)
-    low = dctn(grey, norm="ortho")[:_HASH_SIDE, :_HASH_SIDE]
-    return np.packbits(low > np.median(low)).tobytes()
+    low: NDArray[np.float32] = dctn(grey, norm="ortho")[:_HASH_SIDE, :_HASH_SIDE]
+    return low
+
+
+def _hash_of(low: NDArray[np.float32]) -> bytes:
+    middle = HASH_BITS // 2
+    ordered = np.partition(low, (middle - 1, middle), axis=None)
+    return np.packbits(low > (ordered[middle - 1] + ordered[middle]) / 2).tobytes()
+
+
+def is_blank(image: Image.Image) -> bool:
+    """Say whether the RGB picture is near-blank: one colour all over, but for noise (see `BLANK_SHARE`)."""
+    counts = np.array(image.histogram(), dtype=np.int64).reshape(3, 256)
+    pixels = image.width * image.height
+    medians = (counts.cumsum(axis=1) * 2 < pixels).sum(axis=1, keepdims=True)
+    away = np.abs(np.arange(256) - medians) > BLANK_LEVELS
+    return bool(((counts * away).sum(axis=1) < BLANK_SHARE * pixels).all())
 
 
 class Fingerprint(NamedTuple):
-    """What curation and splitting need to know of a picture file."""
+    """What curation and splitting need to know of a picture file.
+
+    Width and height are of the upright picture, 0 where it cannot be read; `file_bytes` is 0 and `content_hash`
+    (BLAKE2b of the file's bytes, 16 bytes long) None where the file could not be opened or is too large;
+    `perceptual_hash` (32 bytes) is None where the picture cannot be read, and `error` then says why.
+    """
 
     width_px: int
     height_px: int
+    file_bytes: int
+    content_hash: bytes | None
     perceptual_hash: bytes | None
+    blank: bool
     error: str | None
 
+    @classmethod
+    def unreadable(cls, error: str, *, file_bytes: int = 0, content_hash: bytes | None = None) -> Fingerprint:
+        """Return what is known of a picture that there is not: why, and of its file, if that could be read."""
+        return cls(0, 0, file_bytes, content_hash, None, False, error)
 
-def fingerprint_file(path: str | Path) -> Fingerprint:
-    """Return size and perceptual hash of the picture at `path`, or why it cannot be read."""
+
+def fingerprint_file(path: str | Path, *, name: str | None = None) -> Fingerprint:
+    """Return what is to be known of the picture at `path`, or why it cannot be read; never raises an `Exception`.
+
+    Args:
+        path: the file; all of the picture is decoded, so that a file that breaks off is found out.
+        name: what to call the file in `error`; the path, if not given.
+
+    """
+    name = str(path) if name is None else name
+    size, content = 0, None
     try:
-        image = load_image(path)
+        data = _read(Path(path), name)
+        size, content = len(data), hashlib.blake2b(data, digest_size=16).digest()
+        image = decode_image(data, name)
+        low = _low_frequencies(image)
+        variance = float((low * low).sum() - low[0, 0] ** 2) / _HASH_INPUT_SIDE_PX**2
+        blank = variance <= _BLANK_VARIANCE and is_blank(image)
+        return Fingerprint(image.width, image.height, size, content, _hash_of(low), blank, None)
     except ImageError as error:
-        return Fingerprint(0, 0, None, str(error))
-    return Fingerprint(image.width, image.height, perceptual_hash(image), None)
+        reason = str(error)
+    except MemoryError:
+        reason = f"too-large: {name!r} does not fit into memory"
+    except Exception as error:
+        reason = f"unreadable: {name!r} ({type(error).__name__}: {error})"
+    return Fingerprint.unreadable(reason, file_bytes=size, content_hash=content)
 
 
 def fingerprint_files(
-    paths: Sequence[Path], *, workers: int = 2, progress: Callable[[int], None] | None = None
+    paths: Sequence[Path],
+    *,
+    names: Sequence[str] | None = None,
+    workers: int = 2,
+    progress: Callable[[int], None] | None = None,
 ) -> list[Fingerprint]:
-    """Return the fingerprint of each path, in order; threads suffice, as Pillow decodes without the lock."""
+    """Return the fingerprint of each path, in order; threads suffice, as Pillow decodes without the lock.
+
+    Args:
+        paths: the files.
+        names: what to call them in errors, as many as paths; the paths, if not given.
+        workers: threads.
+        progress: called with the number of files that are done.
+
+    """
+    called: Sequence[str | None] = names if names is not None else [None] * len(paths)
+
+    def some(start: int) -> list[Fingerprint]:
+        here = slice(start, start + _FILES_AT_ONCE)
+        return [fingerprint_file(path, name=name) for path, name in zip(paths[here], called[here], strict=True)]
+
     found: list[Fingerprint] = []
-    with ThreadPoolExecutor(workers) as pool:
-        for fingerprint in pool.map(fingerprint_file, paths):
-            found.append(fingerprint)
+    with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
+        warnings.simplefilter("ignore")  # once for all threads: the filters are shared, each would restore the others'
+        for fingerprints in pool.map(some, range(0, len(paths), _FILES_AT_ONCE)):
+            found += fingerprints
             if progress is not None:
                 progress(len(found))
     return found
-
-
-def near_duplicate_pairs(hashes: Iterable[bytes], *, max_bits: int = NEAR_DUPLICATE_BITS) -> NDArray[np.int64]:
-    """Return all pairs of positions (i < j) whose hashes differ in at most `max_bits` bits, shape [pairs, 2]."""
-    packed = np.frombuffer(b"".join(hashes), dtype=np.uint8).reshape(-1, HASH_BITS // 8)
-    signs = np.unpackbits(packed, axis=1).astype(np.float32) * 2 - 1
-    found: list[NDArray[Any]] = [np.empty((0, 2), dtype=np.int64)]
-    for start in range(0, len(signs), 1024):
-        distance = (HASH_BITS - signs[start : start + 1024] @ signs[start:].T) / 2
-        left, right = np.nonzero(distance <= max_bits)
-        later = right > left
-        found.append(np.stack([left[later] + start, right[later] + start], axis=1))
-    return np.concatenate(found)
-
-
-def connected_groups(size: int, edges: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the group number of each of `size` nodes; nodes joined by any chain of edges [n, 2] share one."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    weights = np.ones(len(edges), dtype=np.int8)
-    graph = coo_matrix((weights, (edges[:, 0], edges[:, 1])), shape=(size, size))
-    return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)

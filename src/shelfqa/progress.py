@@ -32,12 +32,26 @@ def progress(label: str, total: int) -> Iterator[Tick]:
 @contextlib.contextmanager
 def _bar(label: str, total: int) -> Iterator[Tick]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    class RateColumn(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.speed:.1f}/s" if task.speed else "", style="dim")
 
     columns = (
         TextColumn("{task.description:<22}"),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
+        RateColumn(),
         TimeRemainingColumn(),
         TextColumn("[dim]{task.fields[note]}"),
     )

@@ -63,8 +63,13 @@ IMAGE_COLUMNS = pa.schema(
         "image_path": _text,
         "width_px": pa.int64(),
         "height_px": pa.int64(),
+        "file_bytes": pa.int64(),
+        "content_hash": pa.binary(),  # 16 bytes, BLAKE2b of the file; null where it could not be opened
         "perceptual_hash": pa.binary(),  # 32 bytes, see shelfqa.images.perceptual_hash; null where unreadable
+        "blank": pa.bool_(),  # one colour all over, see shelfqa.images.BLANK_SHARE
         "error": _text,
+        "same_file": _text,  # the first image_path of those with equal bytes; its own where there is no other
+        "same_picture": _text,  # the first image_path of those that look the same; null where unreadable
         "product_ids": _texts,  # every product that shows it
     }
 )

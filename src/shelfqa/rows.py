@@ -9,7 +9,8 @@ import csv
 import json
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,11 +20,12 @@ from shelfqa.errors import InputError
 from shelfqa.lines import BadRow, Line, read_lines
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
-"""What `read_rows` reads; all but Parquet may be followed by `.gz`."""
+"""What `read_rows` reads; all but Parquet may be followed by `.gz`. It reads `.txt` too, as CSV, if handed one."""
 
 PICTURE_NAMES = ("image_paths", "image_path", "image", "path")
 """The names under which a file of questions or answers may hold its pictures; the first that is there counts."""
 
+_SEPARATOR_LINE = re.compile(rb'"?sep=([,;\t|])"?', re.IGNORECASE)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -35,11 +37,27 @@ class Row(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """All that a file holds; `columns` in the file's order."""
+    """All that a file holds; `columns` in the file's order, `preamble` the lines that are neither header nor rows."""
 
     columns: list[str]
     rows: list[Row]
     bad: list[BadRow]
+    preamble: tuple[str, ...] = ()
+
+
+class HeaderPlace(NamedTuple):
+    """Where the header stands among the first lines, from 0, and how many records after it are no data."""
+
+    line: int = 0
+    skipped: int = 0
+
+
+FindHeader = Callable[[Sequence[str]], HeaderPlace]
+"""Given the first lines of a CSV or TSV file, of which the first is not blank, says where its header is."""
+
+_OPENING_LINES = 12
+_MAX_DEPTH = 100
+_TOO_DEEP = "is nested too deeply"
 
 
 class RowError(Exception):
@@ -56,11 +74,15 @@ def is_table(path: Path) -> bool:
     return path.name.lower().removesuffix(".gz").endswith(SUFFIXES)
 
 
-def read_rows(path: Path) -> Rows:
+def read_rows(path: Path, find_header: FindHeader | None = None) -> Rows:
     """Return the rows of the file at `path`.
 
     Cells of CSV and TSV files are strings as they stand; an empty cell is None. CSV files may be separated by
-    commas, semicolons, tabs or bars, which the header tells.
+    commas, semicolons, tabs or bars, which the header tells, or a line `sep=;` before it, as Excel writes it.
+
+    Args:
+        path: the file.
+        find_header: tells where the header of a CSV or TSV file is, if not in its first line.
 
     Raises:
         InputError: if the file is missing, of another kind, unreadable as a whole, or has no header.
@@ -73,8 +95,8 @@ def read_rows(path: Path) -> Rows:
         return _parquet(path)
     if name.endswith((".jsonl", ".ndjson", ".json")):
         return _json(path)
-    if name.endswith((".csv", ".tsv")):
-        return _csv(path, "\t" if name.endswith(".tsv") else None)
+    if name.endswith((".csv", ".tsv", ".txt")):
+        return _csv(path, "\t" if name.endswith(".tsv") else None, find_header)
     raise InputError(f"{str(path)!r} is of an unknown kind: expected a name that ends in {', '.join(SUFFIXES)}.")
 
 
@@ -93,7 +115,27 @@ def parse_object(data: bytes) -> dict[str, Any]:
         value = _lenient(data)
     if not isinstance(value, dict):
         raise RowError("not-an-object", f"holds a JSON {type(value).__name__}, expected an object")
+    if data.count(b"[") + data.count(b"{") > _MAX_DEPTH and _is_deep(value):
+        raise RowError("broken-json", _TOO_DEEP)
     return value
+
+
+def parse_cell(text: str, default: Any = None) -> Any:
+    """Return the JSON value that a cell of a table holds, or `default` where it is none."""
+    try:
+        value = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return default
+    return default if _is_deep(value) else value
+
+
+def _is_deep(value: Any) -> bool:
+    """Return whether lists and objects stand in each other more than `_MAX_DEPTH` times."""
+    level = [value]
+    for _ in range(_MAX_DEPTH + 1):
+        nested = (one.values() if isinstance(one, dict) else one for one in level if isinstance(one, (dict, list)))
+        level = list(chain.from_iterable(nested))
+    return bool(level)
 
 
 def _lenient(data: bytes) -> Any:
@@ -105,7 +147,7 @@ def _lenient(data: bytes) -> Any:
     except UnicodeDecodeError as error:
         raise RowError("wrong-encoding", f"byte {error.start} is not UTF-8: save the file as UTF-8") from None
     except RecursionError:
-        raise RowError("broken-json", "is nested too deeply") from None
+        raise RowError("broken-json", _TOO_DEEP) from None
     except json.JSONDecodeError as error:
         raise RowError("broken-json", f"{error.msg} at column {error.colno}") from None
     except ValueError as error:
@@ -153,7 +195,9 @@ def _json_array(path: Path) -> Rows:
     bad = []
     columns: dict[str, None] = {}
     for number, value in enumerate(values, start=1):
-        if isinstance(value, dict):
+        if isinstance(value, dict) and _is_deep(value):
+            bad.append(BadRow(path.name, number, "broken-json", _TOO_DEEP))
+        elif isinstance(value, dict):
             columns.update(dict.fromkeys(value))
             rows.append(Row(number, value))
         else:
@@ -171,12 +215,27 @@ def _parquet(path: Path) -> Rows:
     return Rows(list(table.column_names), rows, [])
 
 
-def _csv(path: Path, delimiter: str | None) -> Rows:
+def opening_lines(path: Path) -> list[str]:
+    """Return the first lines of a text file, as `find_header` is given them."""
     lines = _Lines(read_lines(path))
-    header = next((line for line in lines if line.data.strip()), None)
-    if header is None:
+    return [line.data.decode("utf-8", "replace") for line in islice(lines, _OPENING_LINES)] if lines.more() else []
+
+
+def _csv(path: Path, delimiter: str | None, find_header: FindHeader | None) -> Rows:
+    lines = _Lines(read_lines(path))
+    opening = list(islice(lines, _OPENING_LINES)) if lines.more() else []
+    if not opening:
         why = f" ({lines.bad[0].detail})" if lines.bad else ""
         raise InputError(f"{str(path)!r} has no header line{why}: the first line must name the columns.")
+    separator = _SEPARATOR_LINE.fullmatch(opening[0].data.strip())
+    if separator and len(opening) > 1:
+        opening, delimiter = opening[1:], separator[1].decode()
+        while len(opening) > 1 and not opening[0].data.strip():
+            del opening[0]
+    texts = [line.data.decode("utf-8", "replace") for line in opening]
+    place = find_header(texts) if find_header is not None else HeaderPlace()
+    header = opening[place.line]
+    lines.push(opening[place.line + 1 :])
     delimiter = delimiter or _delimiter(header.data)
     lines.push([header])
     try:
@@ -186,6 +245,10 @@ def _csv(path: Path, delimiter: str | None) -> Rows:
     twice = [name for name in columns if name and columns.count(name) > 1]
     if twice:
         raise InputError(f"{path}:{header.number}: the header names {twice[0]!r} twice: rename one.")
+    preamble = texts[: place.line]
+    for _ in range(place.skipped):
+        if lines.more():
+            preamble.append(_skip_record(lines, delimiter))
     rows: list[Row] = []
     while lines.more():
         number = lines.next_number
@@ -198,7 +261,15 @@ def _csv(path: Path, delimiter: str | None) -> Rows:
             lines.bad.append(BadRow(path.name, number, error.reason, error.detail))
             continue
         rows.append(Row(number, {name: cell or None for name, cell in zip(columns, cells, strict=True) if name}))
-    return Rows([name for name in columns if name], rows, sorted(lines.bad, key=lambda bad: bad.line))
+    bad = sorted(lines.bad, key=lambda bad: bad.line)
+    return Rows([name for name in columns if name], rows, bad, tuple(preamble))
+
+
+def _skip_record(lines: _Lines, delimiter: str) -> str:
+    try:
+        return delimiter.join(_record(lines, delimiter)[1])
+    except RowError:
+        return lines.taken[0].data.decode("utf-8", "replace")
 
 
 def _delimiter(header: bytes) -> str:

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from shelfqa.artifacts import Manifest, read_table
+from shelfqa.catalogue.settings import CurateConfig
 from shelfqa.errors import ConfigError, InputError
 from shelfqa.records import QUESTION_COLUMNS
-from shelfqa.stages.curate import CurateConfig, curate
+from shelfqa.stages.curate import curate
 from shelfqa.stages.generate import GenerateConfig, generate
 from tiny_catalogue import listing, tagged, write_abo
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import html
 import re
 from collections.abc import Iterable
@@ -24,8 +25,8 @@ def texts(values: Iterable[object]) -> list[str]:
     """Return the non-empty texts, each once (case apart), in order."""
     found: dict[str, str] = {}
     for value in values:
-        cleaned = text(value)
-        if cleaned is not None:
+        cleaned = " ".join(value.split()) if isinstance(value, str) else text(value)
+        if cleaned:
             found.setdefault(cleaned.casefold(), cleaned)
     return list(found.values())
 
@@ -40,12 +41,15 @@ def without_html(value: object) -> str | None:
         return None
     raw = str(value)
     if "<" in raw:
-        raw = _TAG.sub(" ", _INLINE_TAG.sub("", _HIDDEN.sub(" ", raw)))
+        if "<!--" in raw or "<s" in raw or "<S" in raw:
+            raw = _HIDDEN.sub(" ", raw)
+        raw = _TAG.sub(" ", _INLINE_TAG.sub("", raw))
     if "&" in raw:
         raw = html.unescape(raw)
     return text(raw)
 
 
+@functools.lru_cache(maxsize=1 << 12)
 def type_name(value: object) -> str | None:
     """Return a product type in lower case with blanks.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 DEFAULT_LANGUAGES = ("en_US", "en_GB", "en_IN", "en_*")
@@ -44,20 +44,22 @@ class Languages:
             self._ranks[tag] = next(matches, None)
         return self._ranks[tag]
 
-    def choose(self, tagged: Iterable[tuple[str | None, Value]]) -> Chosen[Value]:
-        """Return, of (tag, value) pairs, the values of the best wanted tag, in order; several can share a pattern."""
-        best: tuple[int, str] | None = None
-        values: list[Value] = []
-        for tag, value in tagged:
+    def best(self, tags: Collection[str | None]) -> str | None:
+        """Return the wanted tag that comes first, "" for a text without a tag, or None where none is wanted.
+
+        Of several tags that share a pattern, the first by name is taken.
+        """
+        found: tuple[int, str] | None = None
+        for tag in tags:
             rank = self.rank(tag)
-            if rank is None:
-                continue
-            key = (rank, tag or "")
-            if best is None or key < best:
-                best, values = key, []
-            if key == best:
-                values.append(value)
-        return Chosen(values, (best[1] or None) if best is not None else None)
+            if rank is not None and (found is None or (rank, tag or "") < found):
+                found = (rank, tag or "")
+        return found[1] if found is not None else None
+
+    def choose(self, tagged: Sequence[tuple[str | None, Value]]) -> Chosen[Value]:
+        """Return, of (tag, value) pairs, the values of the best wanted tag, in order."""
+        best = self.best({tag for tag, _ in tagged})
+        return Chosen([value for tag, value in tagged if (tag or "") == best], best or None)
 
 
 def _normal(tag: str) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from shelfqa.catalogue import clean
 
 _WORDS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9} | {
     "ten": 10,
@@ -30,11 +33,15 @@ _RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     )
 )
 
+_MAX_DIGITS = 9
 
-_HINT = re.compile(
-    r"set|pack|pk|pc|count|ct|piec|piez|pi[eè]c|pezz|stück|teilig|satz|lot|paq|pac|jueg|conj|ens|conf", re.I
-)
-"""Every rule needs one of these; most texts hold none."""
+_HINTS = (
+    "set", "pack", "piece", "pieza", "pièce", "pezz", "satz", "teilig", "stück", "juego", "conjunto", "ensemble",
+    "paquete", "pacote", "lot", "confezione", "count",
+)  # fmt: skip
+_SHORT_HINTS = ("pc", "pk", "ct")
+_NUMBER_ENDS = (*"0123456789", *_WORDS)
+"""Every rule needs a hint, or a short hint after a number; most texts hold none."""
 
 
 class Quantity(NamedTuple):
@@ -60,14 +67,43 @@ def quantity(name: str | None, bullet_points: Iterable[str] = ()) -> Quantity | 
     return None
 
 
-def _stated(text: str) -> list[Quantity]:
+def _has_hint(lower: str) -> bool:
+    for hint in _HINTS:
+        if hint in lower:
+            return True
+    for hint in _SHORT_HINTS:
+        place = lower.find(hint, 1)
+        while place > 0:
+            before = lower[max(place - 12, 0) : place].rstrip().removesuffix("-").rstrip()
+            if before.endswith(_NUMBER_ENDS):
+                return True
+            place = lower.find(hint, place + 1)
+    return False
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def _stated(text: str) -> tuple[Quantity, ...]:
+    lower = text.lower()
+    if not _has_hint(lower):
+        return ()
     found: list[Quantity] = []
-    if _HINT.search(text) is None:
-        return found
     for kind, pattern in _RULES:
         for match in pattern.finditer(text):
             number = match["number"].lower()
             value = _WORDS.get(number) or int(number)
             if value > 0:
                 found.append(Quantity(value, match[0], kind))
-    return found
+    return tuple(found)
+
+
+def items_attributes(given: Any, name: str | None, bullets: Sequence[str]) -> dict[str, Any]:
+    """Return `number_of_items`, given or found in the texts, and `number_of_items_text`, the words that say so."""
+    if given is not None:
+        first = given[0] if isinstance(given, list) and given else given
+        number = clean.text(first.get("value") if isinstance(first, dict) else first)
+        if number is not None and number.isdecimal() and len(number) <= _MAX_DIGITS:
+            return {"number_of_items": int(number)}
+    stated = quantity(name, bullets)
+    if stated is None:
+        return {}
+    return {"number_of_items": stated.number, "number_of_items_text": stated.text}

@@ -25,6 +25,7 @@ class _Command(NamedTuple):
 _COMMANDS = {
     "run": _Command("shelfqa.cli.run:run", "Run a recipe: catalogue to tuned, measured model and report."),
     "demo-catalogue": _Command("shelfqa.cli.catalogue:demo_catalogue", "Draw a synthetic catalogue in ABO's layout."),
+    "download": _Command("shelfqa.cli.download:download", "Fetch the public archives of a catalogue and unpack them."),
     "curate": _Command("shelfqa.cli.catalogue:curate", "Read listings, drop what cannot be used, say why."),
     "generate": _Command("shelfqa.cli.questions:generate", "Write question-answer pairs about the products."),
     "split": _Command("shelfqa.cli.questions:split", "Split into train, validation and test without leaks."),

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from shelfqa.catalogue.demo import DemoConfig
+from shelfqa.catalogue.settings import CurateConfig
 from shelfqa.cli.options import ARTIFACT, config_from, config_options, json_option, out_option, show_manifest
 from shelfqa.stages import curate as curate_stage
 from shelfqa.stages import demo_catalogue as demo_stage
@@ -30,7 +31,7 @@ def demo_catalogue(out: Path, as_json: bool, **options: Any) -> None:
 @click.argument("catalogue", type=ARTIFACT)
 @out_option
 @click.option("--images", type=ARTIFACT, help="Folder of the pictures; for tables, not for an ABO folder.")
-@config_options(curate_stage.CurateConfig)
+@config_options(CurateConfig)
 @json_option
 def curate(catalogue: Path, out: Path, images: Path | None, as_json: bool, **options: Any) -> None:
     """Turn a CATALOGUE into a clean table of products, one usable picture each.
@@ -38,5 +39,5 @@ def curate(catalogue: Path, out: Path, images: Path | None, as_json: bool, **opt
     CATALOGUE is a folder in the layout of Amazon Berkeley Objects, or a CSV, Parquet or JSONL file with --images.
     Every listing that is left out is counted and listed with its reason in dropped.parquet.
     """
-    config = config_from(curate_stage.CurateConfig, options)
+    config = config_from(CurateConfig, options)
     show_manifest(curate_stage.curate(catalogue, out, config, images=images), out, as_json)

@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from shelfqa.artifacts import Manifest
-from shelfqa.config import Config, ConfigT, from_mapping
+from shelfqa.config import Config, ConfigT, from_mapping, variants_in
 from shelfqa.errors import UserError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -54,6 +54,8 @@ def config_from(cls: type[ConfigT], options: dict[str, Any], **extra: Any) -> Co
     for name, value in given.items():
         if isinstance(value, list) and _is_mapping(cls, name):
             given[name] = dict(_pair(name, item) for item in value)
+        elif isinstance(value, list) and variants_in(_annotation(cls, name)):
+            given[name] = [_as_yaml(name, item) for item in value]
     return from_mapping(cls, given | extra, where="command line")
 
 
@@ -62,6 +64,15 @@ def _pair(name: str, item: str) -> tuple[str, str]:
     if not equals:
         raise UserError(f"--{name.replace('_', '-')} {item!r}: expected key=value.")
     return key, value
+
+
+def _as_yaml(name: str, item: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(item)
+    except yaml.YAMLError:
+        raise UserError(f"--{name.replace('_', '-')} {item!r}: expected YAML, such as '{{key: value}}'.") from None
 
 
 def _option(field: msgspec.structs.FieldInfo) -> Callable[[F], F]:
@@ -81,9 +92,12 @@ def _option(field: msgspec.structs.FieldInfo) -> Callable[[F], F]:
     return click.option(flag, field.name, type=kind, help=description)
 
 
+def _annotation(cls: type[Config], name: str) -> Any:
+    return next(field.type for field in msgspec.structs.fields(cls) if field.name == name)
+
+
 def _is_mapping(cls: type[Config], name: str) -> bool:
-    annotation = next(field.type for field in msgspec.structs.fields(cls) if field.name == name)
-    return typing.get_origin(_unwrap(annotation)[0]) is dict
+    return typing.get_origin(_unwrap(_annotation(cls, name))[0]) is dict
 
 
 def _unwrap(annotation: Any) -> tuple[Any, str]:

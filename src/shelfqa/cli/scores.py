@@ -41,7 +41,7 @@ def score(predictions: Path, out: Path, metric_names: str | None, as_json: bool,
 @config_options(report_stage.ReportConfig)
 @json_option
 def report(run: Path, out: Path, as_json: bool, **options: Any) -> None:
-    """Write one offline HTML page about RUN: a run folder, or a folder of scores."""
+    """Write one offline HTML page about RUN: a run folder, or a folder of `shelfqa score` or `shelfqa curate`."""
     inputs = report_stage.find_inputs(run)
     manifest = report_stage.report(inputs, out, config_from(report_stage.ReportConfig, options))
     show_manifest(manifest, out / "index.html", as_json)

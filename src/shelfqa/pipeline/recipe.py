@@ -10,9 +10,9 @@ import msgspec
 from msgspec import Meta
 
 from shelfqa.catalogue.demo import DemoConfig
+from shelfqa.catalogue.settings import CurateConfig
 from shelfqa.config import Config, from_mapping, read_yaml, struct_in, with_overrides
 from shelfqa.errors import ConfigError
-from shelfqa.stages.curate import CurateConfig
 from shelfqa.stages.generate import GenerateConfig
 from shelfqa.stages.predict import PredictConfig
 from shelfqa.stages.report import ReportConfig

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from shelfqa.images import connected_groups, near_duplicate_pairs
+from shelfqa.near_duplicates import connected_groups, near_duplicate_groups
 from shelfqa.text import normalize_answer
 
 SPLITS = ("train", "validation", "test")
@@ -66,8 +66,12 @@ def find_groups(
     }
     hashed = [path for path in images if path in hashes]
     if hashed:
-        near = near_duplicate_pairs([hashes[path] for path in hashed], max_bits=max_bits)
-        edges |= {(nodes["image", hashed[left]], nodes["image", hashed[right]]) for left, right in near.tolist()}
+        near = near_duplicate_groups([hashes[path] for path in hashed], max_bits=max_bits).tolist()
+        first: dict[int, str] = {}
+        edges |= {
+            (nodes["image", first.setdefault(group, path)], nodes["image", path])
+            for path, group in zip(hashed, near, strict=True)
+        }
     pairs = np.array(sorted(edges), dtype=np.int64).reshape(-1, 2)
     raw = connected_groups(len(nodes), pairs)[[nodes["product", row.product_id] for row in rows]]
     order: dict[int, int] = {}
@@ -188,11 +192,14 @@ def _crossing(left: list[str], right: list[str], hashes: Mapping[str, bytes], ma
     if not left or not right:
         return 0
     ours, theirs = (
-        np.frombuffer(b"".join(hashes[path] for path in side), dtype=np.uint64).reshape(len(side), -1)
+        np.frombuffer(b"".join(hashes[path] for path in side), dtype=np.uint64).reshape(len(side), -1).T.copy()
         for side in (left, right)
     )
     near = 0
-    for one in range(0, len(theirs), 64):
-        differ = np.bitwise_count(ours[:, None, :] ^ theirs[None, one : one + 64, :]).sum(axis=2, dtype=np.uint16)
-        near += int((differ <= max_bits).sum())
+    for top in range(0, len(left), 32):  # tiles of 32 x 4096 stay in the processor's cache
+        for start in range(0, len(right), 4096):
+            differ = np.uint16(0)
+            for one, other in zip(ours[:, top : top + 32, None], theirs[:, None, start : start + 4096], strict=True):
+                differ = differ + np.bitwise_count(one ^ other)
+            near += int(np.count_nonzero(differ <= max_bits))
     return near

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from shelfqa.artifacts import Manifest
+from shelfqa.report.card import Card
 
 BLIND = ("majority", "majority-per-type", "question-only")
 SHUFFLED_SUFFIX = "-shuffled"
@@ -72,7 +73,8 @@ class Material:
     """The model that errors are shown of; the tuned one, or the best."""
     manifests: Mapping[str, Manifest] = field(default_factory=dict)
     """The manifest of each stage that left one, in the order of the stages."""
-    products: pa.Table | None = None
+    card: Card | None = None
+    """The data card of the catalogue."""
     questions: pa.Table | None = None
     history: pa.Table | None = None
     images: Path | None = None

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import shelfqa
 from shelfqa.report import figures, gallery, tables
 from shelfqa.report.material import Material, ScoredModel
 from shelfqa.report.tables import Paired, interval_text, metric_label, number_text, p_text
+from shelfqa.report.templating import render_template, style
 from shelfqa.statistics import FEW_CLUSTERS
-
-_TEMPLATES = Path(__file__).parent / "templates"
 
 
 class Limits(NamedTuple):
@@ -51,26 +49,15 @@ class StageRow(NamedTuple):
 
 def render(material: Material, tests: Sequence[Paired], limits: Limits) -> str:
     """Return the page's HTML."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
+    filters = {
         "number": number_text,
         "signed": lambda value: number_text(value, signed=True),
         "interval": interval_text,
-        "svg": Markup,
-        "commas": lambda value: f"{value:,}",
         "seconds": duration_text,
     }
-    style = Markup((_TEMPLATES / "page.css").read_text(encoding="utf-8"))
-    return environment.get_template("page.html.j2").render(style=style, **_context(material, tests, limits))
+    sheets = ("page.css", "card.css") if material.card is not None else ("page.css",)
+    context = _context(material, tests, limits)
+    return render_template("page.html.j2", filters=filters, style=style(*sheets), **context)
 
 
 def headline(material: Material, tests: Sequence[Paired]) -> str:
@@ -78,7 +65,7 @@ def headline(material: Material, tests: Sequence[Paired]) -> str:
     after, before = material.after, material.before
     name = metric_label(material.metric).lower()
     if after is None:
-        return material.title
+        return material.card.headline if material.card is not None else material.title
     mean = number_text(after.mean(material.metric))
     if before is None:
         return f"{after.label} reaches {mean} {name}"
@@ -94,7 +81,7 @@ def lede(material: Material, tests: Sequence[Paired]) -> list[str]:
     """Return the sentences under the headline: how sure, on what, and against what."""
     after = material.after
     if after is None:
-        return []
+        return [material.card.sentence] if material.card is not None else []
     drawn = after.summary.get("cluster_by", "row")
     units = {"product_id": "products", "image_paths": "pictures"}.get(drawn, "rows")
     held_out = "held-out questions" if "split" in material.manifests else "questions"
@@ -174,8 +161,7 @@ def _context(material: Material, tests: Sequence[Paired], limits: Limits) -> dic
         "confusions": tables.confusions(after, material.metric, most=10) if after is not None else [],
         "learning": figures.learning_chart(material.history) if material.history is not None else None,
         "stages": stages,
-        "flow": [row for row in stages if row.read and ("/" not in row.name or row.dropped)],
-        "types": _types_chart(material),
+        "flow": [row for row in stages if _in_flow(row, material)],
         "kinds": _kinds_chart(material),
         "examples": _examples(material, limits),
         "splits": tables.value_counts(material.questions, "split", most=5) if material.questions is not None else [],
@@ -217,11 +203,10 @@ def _stage_row(name: str, manifest: Any) -> StageRow:
     )  # fmt: skip
 
 
-def _types_chart(material: Material) -> figures.Chart | None:
-    if material.products is None:
-        return None
-    counts = tables.value_counts(material.products, "product_type", most=14)
-    return figures.bars_chart(counts, "Products by type, after curation.")
+def _in_flow(row: StageRow, material: Material) -> bool:
+    """Say whether the table of stages shows it: what curation did, the data card tells."""
+    told = row.name == "curate" and material.card is not None
+    return bool(row.read) and not told and ("/" not in row.name or row.dropped > 0)
 
 
 def _kinds_chart(material: Material) -> figures.Chart | None:

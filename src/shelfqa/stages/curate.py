@@ -1,182 +1,120 @@
-"""Curate: a shop's catalogue becomes one row a product, with pictures that can be read."""
+"""Curate: a shop's catalogue becomes a clean table of listings, with pictures that can be read."""
 
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated, Literal
 
 import pyarrow as pa
-from msgspec import Meta, field
 
 from shelfqa import artifacts
 from shelfqa.artifacts import Manifest, StageRun
-from shelfqa.catalogue import abo, select, tabular
-from shelfqa.catalogue.languages import DEFAULT_LANGUAGES, Languages
-from shelfqa.catalogue.listing import Listing, Reading, products_table
-from shelfqa.catalogue.select import Selection
-from shelfqa.config import Config
-from shelfqa.errors import InputError
-from shelfqa.images import Fingerprint, fingerprint_files
-from shelfqa.progress import Tick, progress
-from shelfqa.records import IMAGE_COLUMNS, Drop
-
-_PART_IMAGES = 2000
-
-
-class CurateConfig(Config, frozen=True, kw_only=True):
-    """Settings of `curate`."""
-
-    languages: Annotated[
-        tuple[str, ...], Meta(description="Languages whose texts are taken, best first; `*` stands for anything.")
-    ] = DEFAULT_LANGUAGES
-    require_language: Annotated[
-        bool,
-        Meta(description="Drop listings without any text in a wanted language; else their other fields are kept."),
-    ] = False
-    domains: Annotated[
-        tuple[str, ...], Meta(description="Which domain's listing of a product is kept, best first; then by name.")
-    ] = ("amazon.com", "amazon.co.uk", "amazon.in")
-    columns: Annotated[
-        dict[str, str], Meta(description="For tables: our column -> yours, where it is not guessed from the name.")
-    ] = field(default_factory=dict)
-    check_images: Annotated[
-        Literal["all", "main", "none"],
-        Meta(description="Which pictures are decoded to see that they can be read and to find near-duplicates."),
-    ] = "all"
+from shelfqa.catalogue import abo, pictures
+from shelfqa.catalogue.describe import describe
+from shelfqa.catalogue.parts import PartSummary
+from shelfqa.catalogue.selection import Selection
+from shelfqa.catalogue.settings import CurateConfig, CurateSettings, resolve
+from shelfqa.catalogue.sources import Source, open_source
+from shelfqa.records import DROPPED_COLUMNS, IMAGE_COLUMNS, PRODUCT_COLUMNS
+from shelfqa.report.card import write_card
 
 
 def curate(
-    catalogue: Path, out: Path, config: CurateConfig, *, images: Path | None = None, workers: int = 2
+    catalogue: Path, out: Path, config: CurateConfig, *, images: Path | None = None, workers: int | None = None
 ) -> Manifest:
     """Read a catalogue and write `products`, `images` and `dropped`.
 
     Args:
-        catalogue: a folder in ABO's layout, a CSV / TSV / JSON-lines / Parquet file, or a folder of such files.
+        catalogue: a folder in ABO's layout, a CSV / TSV / JSON-lines / Parquet file, a folder of such files, or a
+            folder of pictures alone.
         out: the folder to write.
         config: the settings.
         images: the folder that image paths are relative to; needed for tables.
-        workers: threads that decode pictures.
+        workers: processes and threads; as many as there are processors unless given. The result is the same.
 
     Raises:
+        ConfigError: for an unknown preset, step or field.
         InputError: if the catalogue or its pictures are missing or lack what is needed.
 
     """
-    if not catalogue.exists():
-        raise InputError(f"There is no catalogue at {str(catalogue)!r}: give a folder or a table file.")
-    if images is not None and not images.is_dir():
-        raise InputError(f"There is no folder at {str(images)!r}: give the folder of the pictures with --images.")
-    read, root = _reader(catalogue, images, config)
+    workers = workers or len(os.sched_getaffinity(0))
+    settings = resolve(config)
+    source = open_source(catalogue, images, settings, workers)
     inputs = {"catalogue": catalogue} | ({"images": images} if images is not None else {})
-    return artifacts.build("curate", out, config, inputs, lambda run: _curate(run, read, root, config, workers))
+    name = catalogue.resolve().name
+    return artifacts.build("curate", out, settings, inputs, lambda run: _curate(run, name, source, settings, workers))
 
 
-def _reader(catalogue: Path, images: Path | None, config: CurateConfig) -> tuple[Callable[[], Reading], Path]:
-    """Return what reads the catalogue, and the folder that its image paths are relative to."""
-    languages = Languages(config.languages)
-    if catalogue.is_dir() and abo.is_abo(catalogue):
-        parts = abo.find_parts(catalogue, images)
-        return lambda: abo.read_abo(parts, languages), parts.images
-    files = tabular.table_files(catalogue)
-    if not files:
-        raise InputError(
-            f"{str(catalogue)!r} holds neither listings/metadata/*.json.gz nor a table (.csv, .tsv, .jsonl, .parquet)."
-        )
-    if images is None:
-        raise InputError(f"{str(catalogue)!r} is a table: give the folder of its pictures with --images DIR.")
-    return lambda: tabular.read_tables(files, images, config.columns, languages), images
+def _curate(run: StageRun, name: str, source: Source, settings: CurateSettings, workers: int) -> None:
+    brief = source.twice and all(step.brief for step in settings.steps)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            table = pool.submit(abo.read_image_table, source.image_table)
+            parts = source.read(run.work / ("brief" if brief else "whole"), brief=brief)
+        selection = Selection(parts, run.work, workers)
+        try:
+            selection.place_images(*table.result())
+            checked = _select(run, selection, source.images, settings, workers)
+            if brief:
+                selection.replace_parts(source.read_lines(run.work / "kept", selection.kept_lines()))
+            source.close()
+            summaries = [summary for part in parts if (summary := part.summary()) is not None]
+            _write(run, name, selection, summaries, settings, checked)
+        finally:
+            selection.close()
+    finally:
+        source.close()
+    run.images = source.images
+    run.write_text("card.html", write_card(name, run.counts, run.details, run.finished, source.images))
 
 
-def _curate(run: StageRun, read: Callable[[], Reading], root: Path, config: CurateConfig, workers: int) -> None:
-    reading = read()
-    listings, drops, notes = reading.listings, list(reading.drops), Counter(reading.notes)
-
-    def step(selection: Selection) -> None:
-        nonlocal listings
-        listings = selection.listings
-        drops.extend(selection.drops)
-        notes.update(selection.notes)
-
-    if config.require_language:
-        step(select.in_wanted_language(listings))
-    step(select.with_image_file(listings, root))
-    wanted = select.image_paths(listings, others=config.check_images == "all") if config.check_images != "none" else []
-    found = _fingerprints(run.work, root, wanted, workers)
-    step(select.with_readable_image(listings, found))
-    step(select.one_per_product(listings, config.domains))
-    step(select.without_copies(listings))
-
-    run.images = root
-    run.write_table("products", products_table(listings))
-    run.write_table("images", _images_table(listings, found))
-    run.drop_rows(drops)
-    run.counts.read = reading.read
-    run.counts.kept = len(listings)
-    run.details = _details(listings, drops, notes, reading.languages)
+def _select(
+    run: StageRun, selection: Selection, images: Path | None, settings: CurateSettings, workers: int
+) -> pa.Table | None:
+    """Apply the steps; pictures are looked at before the first step that compares listings with each other."""
+    first = next((n for n, step in enumerate(settings.steps) if not step.by_listing), len(settings.steps))
+    for step in settings.steps[:first]:
+        step.apply(selection, settings.seed)
+    checked = _look_at_pictures(run, selection, images, settings, workers)
+    for step in settings.steps[first:]:
+        step.apply(selection, settings.seed)
+    return checked
 
 
-def _fingerprints(work: Path, root: Path, paths: list[str], workers: int) -> dict[str, Fingerprint]:
-    """Return the fingerprint of each picture; parts are kept in `work`, so that a broken-off run goes on."""
-    schema = pa.schema([IMAGE_COLUMNS.field(name) for name in Fingerprint._fields])
-    found: list[Fingerprint] = []
-    with progress("checking images", len(paths)) as tick:
-        for start in range(0, len(paths), _PART_IMAGES):
-            part = work / "fingerprints" / f"{start}.parquet"
-            if part.exists():
-                rows = artifacts.read_table(part, part.stem).to_pylist()
-                found += [Fingerprint(**row) for row in rows]
-            else:
-                files = [root / path for path in paths[start : start + _PART_IMAGES]]
-                new = [
-                    one if one.error is None else one._replace(error=one.error.replace(f"{root}{os.sep}", ""))
-                    for one in fingerprint_files(files, workers=workers, progress=_after(start, tick))
-                ]
-                rows = [fingerprint._asdict() for fingerprint in new]
-                artifacts.write_parquet(part, pa.Table.from_pylist(rows, schema=schema))
-                found += new
-            tick(len(found))
-    return dict(zip(paths, found, strict=True))
+def _write(
+    run: StageRun,
+    name: str,
+    selection: Selection,
+    parts: list[PartSummary],
+    settings: CurateSettings,
+    checked: pa.Table | None,
+) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        products = pool.submit(run.write_batches, "products", PRODUCT_COLUMNS, selection.products())
+        run.write_batches("dropped", DROPPED_COLUMNS, selection.drops())
+        run.write_batches("images", IMAGE_COLUMNS, selection.images(checked))
+        run.details = {"catalogue": name, "preset": settings.preset} | describe(selection, parts)
+        if checked is not None:
+            run.details["pictures"] = pictures.summary(checked, selection.product_ids(checked["image_path"]))
+        products.result()
+    run.counts.dropped = selection.dropped()
+    run.counts.read = sum(part.listings + part.drops for part in parts)
+    run.counts.kept = selection.kept()
 
 
-def _after(start: int, tick: Tick) -> Tick:
-    return lambda done: tick(start + done)
-
-
-def _images_table(listings: list[Listing], found: dict[str, Fingerprint]) -> pa.Table:
-    """Return the pictures of the kept products, and those that could not be read."""
-    kept = set(select.image_paths(listings))
-    paths = sorted(kept | {path for path, fingerprint in found.items() if fingerprint.error is not None})
-    products = select.products_of_images(listings, paths)
-    unchecked = Fingerprint(0, 0, None, None)
-    rows = [
-        {"image_path": path, **found.get(path, unchecked)._asdict(), "product_ids": products[path]} for path in paths
-    ]
-    return pa.Table.from_pylist(rows, schema=IMAGE_COLUMNS)
-
-
-_COVERED = ("product_type", "name", "brand", "color", "material", "bullet_points", "keywords", "description")
-
-
-def _details(
-    listings: list[Listing], drops: Iterable[Drop], notes: Counter[str], languages: Counter[str]
-) -> dict[str, object]:
-    total = max(len(listings), 1)
-    fields: Counter[str] = Counter()
-    for listing in listings:
-        fields.update(name for name in _COVERED if getattr(listing, name))
-        fields.update(f"attributes.{name}" for name in listing.attributes)
-        fields["other_image_paths"] += bool(listing.other_image_paths)
-    return {
-        "by_product_type": _by_count(listing.product_type or "none" for listing in listings),
-        "field_coverage": {name: round(number / total, 4) for name, number in sorted(fields.items())},
-        "languages_kept": _by_count(listing.language or "none" for listing in listings),
-        "languages_read": dict(sorted(languages.items(), key=lambda item: (-item[1], item[0]))),
-        "dropped_by_file": _by_count(f"{drop.file}: {drop.reason}" for drop in drops),
-        "notes": dict(sorted(notes.items())),
-    }
-
-
-def _by_count(values: Iterable[str]) -> dict[str, int]:
-    return dict(sorted(Counter(values).items(), key=lambda item: (-item[1], item[0])))
+def _look_at_pictures(
+    run: StageRun, selection: Selection, root: Path | None, settings: CurateSettings, workers: int
+) -> pa.Table | None:
+    """Drop listings whose main image is missing, broken, too small or blank; return what the pictures are like."""
+    if settings.check_images == "none" or root is None:
+        return None
+    paths = selection.image_paths(others=settings.check_images != "main")
+    if settings.check_images == "files":
+        missing = [path for path in paths if not os.path.isfile(root / path)]  # noqa: PTH113 -- many
+        faults = {"image_path": missing, "reason": ["image-file-missing"] * len(missing)}
+        selection.drop_pictures(pa.table(faults | {"detail": [f"no file {path!r}" for path in missing]}))
+        return None
+    checked = pictures.check_pictures(run.work / "pictures", root, paths, workers=workers)
+    selection.drop_pictures(pictures.faults(checked, settings.min_side_px, drop_blank=settings.blank_images == "drop"))
+    return pictures.picture_groups(checked, workers=workers)

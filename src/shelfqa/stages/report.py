@@ -15,6 +15,7 @@ from msgspec import Meta
 from shelfqa.artifacts import Manifest, StageRun, build, read_manifest, read_table
 from shelfqa.config import Config
 from shelfqa.errors import ConfigError, InputError
+from shelfqa.report.card import Card, read_card
 from shelfqa.report.material import Material, ScoredModel
 from shelfqa.report.page import Limits, render
 from shelfqa.report.tables import paired_tests, results
@@ -39,7 +40,7 @@ class ReportConfig(Config, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, kw_only=True)
 class ReportInputs:
-    """The artifact folders that a report is made from; only `scores` must hold something."""
+    """The artifact folders that a report is made from: scores, a curated catalogue, or both, and what else there is."""
 
     scores: Mapping[str, Path]
     """Folders of `score`, by the name that the report uses."""
@@ -65,27 +66,36 @@ class ReportInputs:
 
 
 def find_inputs(run: Path) -> ReportInputs:
-    """Return what there is in a run folder, in a folder of folders of `score`, or in one folder of `score`.
+    """Return what there is in a run folder, in a folder of folders of `score`, or in one folder of `score` or `curate`.
 
     Raises:
-        InputError: if no scores are found.
+        InputError: if neither scores nor a curated catalogue are found.
 
     """
     if not run.is_dir():
-        raise InputError(f"There is no folder at {str(run)!r}: give a run folder or a folder of shelfqa score.")
+        raise InputError(
+            f"There is no folder at {str(run)!r}: give a run folder, or a folder of shelfqa score or curate."
+        )
     if (run / SCORES).is_file():
         name = run.resolve().name
         return ReportInputs(scores={name: run}, after=name, name=name)
+    own = read_manifest(run, missing_ok=True)
+    if own is not None and own.stage == "curate":
+        return ReportInputs(scores={}, curated=run, name=own.details.get("catalogue") or run.resolve().name)
     scores = _children(run / "scores", SCORES) or _children(run, SCORES)
-    if not scores:
-        raise InputError(f"{str(run)!r} holds no scores: expected scores/NAME/{SCORES}; run shelfqa score first.")
 
     def stage(name: str) -> Path | None:
         return run / name if read_manifest(run / name, missing_ok=True) is not None else None
 
+    curated = stage("curated")
+    if not scores and curated is None:
+        raise InputError(
+            f"{str(run)!r} holds no scores and no curated catalogue: expected scores/NAME/{SCORES} or curated/; run "
+            "shelfqa score or shelfqa curate first."
+        )
     return ReportInputs(
         scores=scores,
-        curated=stage("curated"),
+        curated=curated,
         questions=stage("questions"),
         split=stage("split"),
         train=stage("train"),
@@ -100,12 +110,12 @@ def report(inputs: ReportInputs, out: Path, config: ReportConfig) -> Manifest:
     """Write `index.html`, one page that loads nothing from anywhere, and `results.json`.
 
     Raises:
-        InputError: if a folder is missing or unreadable, or there are no scores.
+        InputError: if a folder is missing or unreadable, or there are neither scores nor a curated catalogue.
         ConfigError: if no model was scored by the metric that the report is to lead with.
 
     """
-    if not inputs.scores:
-        raise InputError("A report needs at least one folder of scores: run shelfqa score first.")
+    if not inputs.scores and inputs.curated is None:
+        raise InputError("A report needs scores or a curated catalogue: run shelfqa score or shelfqa curate first.")
 
     def body(run: StageRun) -> None:
         material = read_material(inputs, config)
@@ -127,25 +137,34 @@ def read_material(inputs: ReportInputs, config: ReportConfig) -> Material:
         raise InputError(f"There is no folder at {config.images!r}: give the folder of the pictures.")
     models = [_scored(name, folder) for name, folder in inputs.scores.items()]
     models.sort(key=lambda model: (-model.mean(config.metric), model.name))
-    if not any(config.metric in model.metrics for model in models):
+    if models and not any(config.metric in model.metrics for model in models):
         known = sorted({metric for model in models for metric in model.metrics})
         raise ConfigError(f"metric: no scores of {config.metric!r}; there are {', '.join(known)}.")
     by_name = {model.name: model for model in models}
     seeing = [model for model in models if model.kind == "model"] or models
     manifests = _manifests(inputs)
     roots = [manifest.images for manifest in manifests.values() if manifest.images is not None]
+    images = images or (Path(roots[0]) if roots else None)
     return Material(
         title=config.title or inputs.name,
         models=tuple(models),
         metric=config.metric,
         before=by_name.get(inputs.before or ""),
-        after=by_name.get(inputs.after or "") or seeing[0],
+        after=by_name.get(inputs.after or "") or next(iter(seeing), None),
         manifests=manifests,
-        products=_table(inputs.curated, "products"),
+        card=_card(inputs, manifests, images),
         questions=_table(inputs.split or inputs.questions, "questions"),
         history=_table(inputs.train, "history"),
-        images=images or (Path(roots[0]) if roots else None),
+        images=images,
     )
+
+
+def _card(inputs: ReportInputs, manifests: Mapping[str, Manifest], images: Path | None) -> Card | None:
+    manifest = manifests.get("curate")
+    if inputs.curated is None or manifest is None:
+        return None
+    name = manifest.details.get("catalogue") or inputs.name
+    return read_card(name, manifest.counts, manifest.details, inputs.curated, images)
 
 
 def _scored(name: str, folder: Path) -> ScoredModel:

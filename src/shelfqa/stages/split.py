@@ -15,7 +15,8 @@ from shelfqa import artifacts
 from shelfqa.artifacts import Manifest, StageRun
 from shelfqa.config import Config
 from shelfqa.errors import ConfigError, GateFailure, InputError, did_you_mean
-from shelfqa.images import HASH_BITS, NEAR_DUPLICATE_BITS, fingerprint_files
+from shelfqa.images import HASH_BITS, fingerprint_files
+from shelfqa.near_duplicates import NEAR_DUPLICATE_BITS
 from shelfqa.progress import progress
 from shelfqa.questions.splitting import SPLITS, Asked, Groups, assign, audit_leakage, find_groups
 from shelfqa.records import QUESTION_COLUMNS
