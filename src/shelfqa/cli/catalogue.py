@@ -30,14 +30,15 @@ def demo_catalogue(out: Path, as_json: bool, **options: Any) -> None:
 @click.command(epilog="Example:  shelfqa curate catalogue --out curated")
 @click.argument("catalogue", type=ARTIFACT)
 @out_option
-@click.option("--images", type=ARTIFACT, help="Folder of the pictures; for tables, not for an ABO folder.")
+@click.option("--images", type=ARTIFACT, help="Folder of the pictures; for an ABO folder its own unless given.")
 @config_options(CurateConfig)
 @json_option
 def curate(catalogue: Path, out: Path, images: Path | None, as_json: bool, **options: Any) -> None:
-    """Turn a CATALOGUE into a clean table of products, one usable picture each.
+    """Turn a CATALOGUE into a clean table of products, each with a usable picture.
 
-    CATALOGUE is a folder in the layout of Amazon Berkeley Objects, or a CSV, Parquet or JSONL file with --images.
-    Every listing that is left out is counted and listed with its reason in dropped.parquet.
+    CATALOGUE is a folder in the layout of Amazon Berkeley Objects; a CSV, Parquet or JSONL file, or an export of
+    Shopify or Amazon, with --images; or a folder of pictures alone. Listings are dropped step by step, as a preset or
+    --steps say; every one is counted and listed with its reason in dropped.parquet, and card.html shows what is left.
     """
     config = config_from(CurateConfig, options)
     show_manifest(curate_stage.curate(catalogue, out, config, images=images), out, as_json)
