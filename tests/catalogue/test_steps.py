@@ -295,3 +295,30 @@ def test_only_main_images_of_kept_listings_make_another_image_doubtful() -> None
     assert reasons(listings, steps.OtherImageConsistency()) == [doubtful, None, doubtful, None]
     blocked = steps.Blocked(product_ids=("Q",))
     assert reasons(listings, blocked, steps.OtherImageConsistency()) == [None, "blocked", None, None]
+
+
+def test_a_lost_type_comes_back_with_so_many_listings() -> None:
+    listings = [make(f"C{number}", f"I{number}", product_type="chair") for number in range(4)]
+    listings.append(make("M", "I4", product_type="mug", color="red"))
+    rich = steps.Richness(minimum=1)
+    poor = "low-richness"
+    assert reasons(listings, rich, steps.EveryType(per_type=2)) == [None, None, poor, poor, None]
+    assert reasons(listings, rich, steps.EveryType()) == [None, poor, poor, poor, None]
+
+
+def test_no_type_is_lost_for_another() -> None:
+    """Two lost types could take the two images of the mugs; only one of them may."""
+    listings = [make("M1", "I0", product_type="mug", color="red"), make("M2", "I1", product_type="mug", color="red")]
+    listings += [make("A", "I0", product_type="arch"), make("B", "I1", product_type="bed")]
+    rich = steps.Richness(minimum=1)
+    assert reasons(listings, rich, steps.EveryType()) == ["same-image", None, None, "low-richness"]
+
+
+def test_no_type_is_lost_where_several_kept_listings_share_an_image() -> None:
+    """As in recipes with every-type and without one-per-image."""
+    listings = [make("Z", "I0", product_type="zebra", color="red")]
+    listings += [make(f"A{number}", f"I{number}", product_type="ant", color="red") for number in range(2)]
+    listings.append(make("M", "I0", product_type="mug"))
+    for order in (listings, listings[::-1]):
+        found = reasons(order, steps.Richness(minimum=1), steps.EveryType())
+        assert found[order.index(listings[0])] is None

@@ -139,6 +139,9 @@ OTHER_IMAGES = [*range(12, 20)] * 8 + [0, 1]
 TEXTS = ["Big", "big  mug", "Big mug!", "Für die Küche", "100% 'silk'", "a, b, c", "Dishwasher safe"]
 
 
+OTHER_BRAND, OTHER_NAME = {"brand": tagged("Acme")}, {"item_name": tagged("Another name")}
+
+
 def random_lines(seed: int, number: int = 60) -> list[dict[str, Any]]:
     """Listings of few products, pictures and types, so that all that steps look for is there; some are copies."""
     rng = random.Random(seed)
@@ -150,7 +153,10 @@ def random_lines(seed: int, number: int = 60) -> list[dict[str, Any]]:
 
     for _ in range(number):
         if lines and rng.random() < 0.2:
-            lines.append(rng.choice(lines) | rng.choice([{}, {"domain_name": "amazon.in"}, {"item_id": "P777"}]))
+            lines.append(
+                rng.choice(lines)
+                | rng.choice([{}, {"domain_name": "amazon.in"}, {"item_id": "P777"}, OTHER_BRAND, OTHER_NAME])
+            )
             continue
         fields = {
             "item_id": f"P{rng.randrange(30)}",

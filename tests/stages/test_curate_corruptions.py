@@ -32,11 +32,12 @@ CASES = 20
 
 
 class Case(NamedTuple):
-    """A damaged file, and how many listings it holds at least to the eye."""
+    """A damaged file, how many listings it holds to the eye, and how many of them are plainly whole."""
 
     name: str
     data: bytes
     lines: int
+    whole: int = 0
 
 
 def shard_lines(rng: random.Random) -> list[bytes]:
@@ -70,6 +71,18 @@ def not_blank(data: bytes) -> int:
     return sum(bool(line.strip()) for line in data.split(b"\n"))
 
 
+def plainly_whole(data: bytes) -> int:
+    """Lines that Python reads as an object with a product and an image."""
+    found = 0
+    for line in data.split(b"\n"):
+        try:
+            row = json.loads(line.decode())
+        except (ValueError, RecursionError):
+            continue
+        found += isinstance(row, dict) and row.get("item_id", "")[:1] == "P" and row.get("main_image_id", "")[:1] == "I"
+    return found
+
+
 def plain(lines: list[bytes]) -> Case:
     return text(joined(lines))
 
@@ -96,8 +109,9 @@ def gzipped(data: bytes) -> Case:
         rest = rest[used:].lstrip(b"\0")
         whole = not rest
     if whole:
-        return Case(".json.gz", data, not_blank(unpacked))
-    return Case(".json.gz", data, not_blank(unpacked[: unpacked.rfind(b"\n") + 1]) + 1)
+        return Case(".json.gz", data, not_blank(unpacked), plainly_whole(unpacked))
+    saved = unpacked[: unpacked.rfind(b"\n") + 1]
+    return Case(".json.gz", data, not_blank(saved) + 1, plainly_whole(saved))
 
 
 def flipped(data: bytes, rng: random.Random, start: int = 0) -> bytes:
@@ -367,6 +381,7 @@ def test_every_line_of_a_damaged_shard_is_read_or_told(tmp_path: Path, kind: str
         summary = part.summary()
         assert summary is not None
         assert summary.listings + summary.drops == case.lines, (kind, number, case.data[:300])
+        assert summary.listings >= case.whole, (kind, number, case.data[:300])
     assert sum(case.lines for case in cases) == curated(folder, tmp_path / "out", preset="score-and-cap")
 
 

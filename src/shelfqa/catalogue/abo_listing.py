@@ -180,7 +180,8 @@ class LineReader:
             listing.tie = isal_zlib.crc32(line.data)
         if self._extent != "brief":
             listing.bullet_points, listing.keywords = clean.texts(points), clean.texts(words)
-            self._complete(listing, raw, [tag, points_tag, words_tag], color_tag, given)
+            said = [points_tag if listing.bullet_points else None, words_tag if listing.keywords else None]
+            self._complete(listing, raw, [tag, *said], color_tag, given)
         return listing
 
     def _complete(

@@ -77,7 +77,7 @@ LISTING_COLUMNS = pa.schema(
         *PRODUCT_COLUMNS,
         pa.field("image_id", pa.string()),
         pa.field("other_image_ids", pa.list_(pa.string())),
-        pa.field("language_rank", pa.int8()),  # 0 is the language wanted most
+        pa.field("language_rank", pa.int32()),  # 0 is the language wanted most
         pa.field("bullet_points_key", pa.binary(16)),  # digest of the texts without case and blanks, null if none
         pa.field("keywords_key", pa.binary(16)),
         pa.field("content", pa.binary(16)),  # digest of all that is said of the product, its market apart

@@ -45,7 +45,7 @@ def find_missing_types(selection: Selection, steps: Sequence[str], per_type: int
     holders = {
         image_path: _Holder(row, product_type)
         for image_path, row, product_type in selection.rows(
-            """SELECT image_path, min(row), min(coalesce(product_type, '')) FROM alive
+            """SELECT image_path, arg_max(row, place), arg_max(coalesce(product_type, ''), place) FROM alive
                WHERE image_path IN (SELECT image_path FROM candidate) GROUP BY image_path"""
         )
     }

@@ -11,6 +11,7 @@ Tables that steps may query:
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,8 +25,8 @@ from shelfqa.catalogue.parts import Part
 from shelfqa.errors import StorageError
 from shelfqa.records import DROPPED_COLUMNS, IMAGE_COLUMNS, PRODUCT_COLUMNS
 
-MEMORY_MB = 700
-"""DuckDB keeps to this much memory; what does not fit is written to the work folder."""
+MEMORY_MB = 2400
+"""DuckDB keeps to this much memory, and to half of the machine's; what does not fit is written to the work folder."""
 
 _BATCH_ROWS = 16384
 _SHOWN_BY = """
@@ -59,7 +60,8 @@ class Selection:
         spill = work / "spill"
         spill.mkdir(parents=True, exist_ok=True)
         self.con.execute(f"SET threads = {threads}")
-        self.con.execute(f"SET memory_limit = '{MEMORY_MB}MB'")
+        half_mb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2_000_000
+        self.con.execute(f"SET memory_limit = '{min(MEMORY_MB, half_mb)}MB'")
         self.con.execute(f"SET temp_directory = {literal(str(spill))}")
         self.con.execute("SET enable_progress_bar = false")
         self._view("parts", [part.listings for part in parts])

@@ -93,11 +93,11 @@ def _write(
     with ThreadPoolExecutor(1) as pool:
         products = pool.submit(run.write_batches, "products", PRODUCT_COLUMNS, selection.products())
         run.write_batches("dropped", DROPPED_COLUMNS, selection.drops())
-        run.write_batches("images", IMAGE_COLUMNS, selection.images(checked))
-        run.details = {"catalogue": name, "preset": settings.preset} | describe(selection, parts)
-        if checked is not None:
-            run.details["pictures"] = pictures.summary(checked, selection.product_ids(checked["image_path"]))
         products.result()
+    run.write_batches("images", IMAGE_COLUMNS, selection.images(checked))
+    run.details = {"catalogue": name, "preset": settings.preset} | describe(selection, parts)
+    if checked is not None:
+        run.details["pictures"] = pictures.summary(checked, selection.product_ids(checked["image_path"]))
     run.counts.dropped = selection.dropped()
     run.counts.read = sum(part.listings + part.drops for part in parts)
     run.counts.kept = selection.kept()

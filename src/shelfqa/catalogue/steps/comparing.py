@@ -27,7 +27,7 @@ def _keep_first(group: str, order: str, reason: str, *, source: str = "alive l")
 
 
 class ExactDuplicates(Step, frozen=True, tag="exact-duplicates"):
-    """Of listings that agree in all fields and images, keep one."""
+    """Of listings that agree in the fields (case apart, in lists blanks too) and in all images, keep one."""
 
     fields: Annotated[
         tuple[str, ...], Meta(description="Fields to compare beside the images; none given: all but id and market.")
