@@ -77,7 +77,12 @@ def test_mistakes_are_one_line_without_traceback(arguments: list[str], message: 
 def test_the_light_base_needs_no_torch(tmp_path: Path) -> None:
     """Curation, questions, split, blind baselines and scores run where torch and transformers cannot be imported."""
     (tmp_path / "sitecustomize.py").write_text(
-        "import sys\nfor name in ('torch', 'transformers', 'peft', 'accelerate'):\n    sys.modules[name] = None\n"
+        "from importlib.machinery import PathFinder\n"
+        "find = PathFinder.find_spec\n"
+        "def found(name, path=None, target=None):\n"
+        "    absent = name.partition('.')[0] in ('torch', 'transformers', 'peft', 'accelerate')\n"
+        "    return None if absent else find(name, path, target)\n"
+        "PathFinder.find_spec = found\n"
     )
     steps = [
         ["demo-catalogue", "--products", "60", "--out", "catalogue"],

@@ -48,6 +48,37 @@ def test_summary(tmp_path: Path) -> None:
     assert "drawn by product_id (4)" in file.getvalue()
 
 
+def test_findings_and_what_else_a_summary_holds(tmp_path: Path) -> None:
+    part = {"n": 7, "failures": 1, "metrics": METRICS}
+    finding = {
+        "id": "near-miss-answers",
+        "severity": "note",
+        "message": "Two [bold] pairs.",
+        "examples": [
+            {"answer": "grey", "prediction": "gray", "rows": 3, "kind": "spelling"},
+            {"question": "Q?", "answer": "red", "prediction": None, "bertscore_f1": 0.5},
+        ],
+    }
+    human = {
+        "raters": 2,
+        "items": 5,
+        "mean": 3.5,
+        "krippendorff_alpha": {"ordinal": 0.8},
+        "weighted_kappa": None,
+        "correlations": {"exact_match": {"spearman": 0.7, "kendall": 0.6, "items": 5}},
+    }
+    summary = part | {"findings": [finding], "left_out": {"top_9": "too few"}, "human": human}
+    (tmp_path / "summary.json").write_text(json.dumps(summary), "utf-8")
+    file = io.StringIO()
+    print_summary(tmp_path, file=file)
+    text = file.getvalue()
+    assert "note: Two [bold] pairs." in text
+    assert "'grey' -> 'gray' x 3; Q? 'red' -> nothing bertscore_f1 0.5000" in text
+    assert "left out: top_9 (too few)" in text
+    assert "2 raters, 5 rows, mean 3.50, Krippendorff's alpha (ordinal) 0.80, weighted kappa –." in text
+    assert "Exact match: Spearman 0.70, Kendall 0.60" in text
+
+
 def test_no_report(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="run shelfqa score"):
         print_summary(tmp_path)

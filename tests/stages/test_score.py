@@ -68,6 +68,8 @@ def test_folder_of_predictions(predictions: Path, tmp_path: Path) -> None:
     assert exact["low"] < exact["mean"] == 0.5 < exact["high"]
     assert {name: list(values) for name, values in summary["slices"].items()} == {
         "question_type": ["colour"],
+        "answer_type": ["colour"],
+        "answer_length": ["1"],
         "product_type": ["mug", "lamp"],
         "source": ["metadata"],
     }
@@ -138,6 +140,42 @@ def test_broken_rows_are_counted_and_told(tmp_path: Path) -> None:
 def test_settings_that_do_not_fit(predictions: Path, tmp_path: Path, config: ScoreConfig, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         score(predictions, tmp_path / "out", config)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "has no header line"),
+        ("question,answer,prediction\n", "holds no row that can be scored"),
+        ("question,answer,prediction\nq,,red\n", "holds no row that can be scored"),
+        ("question,prediction\nq,red\n", "lacks the column 'answer'"),
+    ],
+    ids=["empty", "header alone", "no answers", "no column"],
+)
+def test_files_without_rows(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "m.csv"
+    file.write_text(text)
+    with pytest.raises(InputError, match=message) as error:
+        score(file, tmp_path / "out", ScoreConfig())
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("rows", [1, 2], ids=["one row", "one cluster"])
+def test_little_to_score(tmp_path: Path, rows: int) -> None:
+    file = tmp_path / "m.csv"
+    file.write_text("question,answer,prediction,product_id\n" + "q,red,red,p\n" * rows)
+    score(file, tmp_path / "out", ScoreConfig())
+    found = summary_of(tmp_path / "out")
+    assert found["metrics"]["exact_match"] == {"mean": 1.0, "low": None, "high": None}
+
+
+def test_every_prediction_failed(tmp_path: Path) -> None:
+    file = tmp_path / "m.csv"
+    file.write_text("question,answer,prediction\n" + "q,red,\n" * 5)
+    score(file, tmp_path / "out", ScoreConfig(metrics=("exact_match", "token_f1", "macro_f1")))
+    found = summary_of(tmp_path / "out")
+    assert (found["failures"], found["metrics"]["exact_match"]["mean"]) == (5, 0.0)
+    assert "missing-predictions" in [finding["id"] for finding in found["findings"]]
 
 
 def test_missing_column(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Token overlap: which share of the words do prediction and answer have in common?
 
 Bags, not sets: `red red` against `red` has precision 1/2. One published study computed these on sets and called the
-result SQuAD F1; SQuAD's own evaluation counts repetitions, and so do we.
+result SQuAD F1; SQuAD's own evaluation counts repetitions, and so do we. The published variant is `token_f1_sets`.
 """
 
 from __future__ import annotations
@@ -62,6 +62,21 @@ def token_f1_score(prediction: str, answer: str) -> float:
     return token_overlap(prediction, answer).f1
 
 
+def token_f1_sets_score(prediction: str, answer: str) -> float:
+    """Return the harmonic mean of token precision and recall on sets of words: repetitions do not count.
+
+    With c the number of distinct words in common: F1 = 2c / (distinct words of both, added), in [0, 1]. Two empty
+    texts agree. This is the Dice coefficient (Dice 1945, Ecology 26(3)); a study of VQA on ABO published it as F1.
+
+    >>> token_f1_sets_score("red red", "red"), token_f1_score("red red", "red")
+    (1.0, 0.6666666666666666)
+    """
+    predicted, true = set(comparable(prediction).split()), set(comparable(answer).split())
+    if not predicted or not true:
+        return float(predicted == true)
+    return 2 * len(predicted & true) / (len(predicted) + len(true))
+
+
 class TokenPrecision(PairMetric):
     """Share of the prediction's words that are in the answer."""
 
@@ -92,3 +107,13 @@ class TokenF1(PairMetric):
     def score_pairs(self, predictions: Sequence[str], answers: Sequence[str]) -> Scores:
         """Return `token_f1_score` of each pair."""
         return np.array([token_f1_score(*pair) for pair in zip(predictions, answers, strict=True)])
+
+
+class TokenF1Sets(PairMetric):
+    """Token F1 on sets of words, as one study published it: repetitions do not count."""
+
+    name = "token_f1_sets"
+
+    def score_pairs(self, predictions: Sequence[str], answers: Sequence[str]) -> Scores:
+        """Return `token_f1_sets_score` of each pair."""
+        return np.array([token_f1_sets_score(*pair) for pair in zip(predictions, answers, strict=True)])

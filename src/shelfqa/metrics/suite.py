@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from shelfqa.errors import ConfigError
+from shelfqa.errors import ConfigError, UserError
 from shelfqa.metrics import DEFAULT_METRICS, METRICS
-from shelfqa.metrics.base import Answered, Metric
-from shelfqa.question_types import QUESTION_TYPES, question_type
-from shelfqa.statistics import cluster_codes, mean_intervals
+from shelfqa.metrics.base import Answered, Metric, TableMetric
+from shelfqa.metrics.judge import Judge
+from shelfqa.metrics.predictions import answers_of
+from shelfqa.metrics.slices import SLICES, has_slices, slice_values, with_kinds
+from shelfqa.metrics.spec import parse_all
+from shelfqa.records import Interval
+from shelfqa.statistics import cluster_codes, cluster_labels, mean_intervals, statistic_interval
 
-SLICES = ("question_type", "product_type", "source", "difficulty")
-"""The columns by which scores are sliced, as far as the table has them."""
+ALL = "all"
+"""Stands for every metric whose needs are met."""
 
 
 class Clusters(NamedTuple):
@@ -27,21 +31,47 @@ class Clusters(NamedTuple):
     labels: NDArray[Any]
 
 
-def chosen_metrics(names: Sequence[str], rows: Answered) -> list[Metric]:
-    """Return the metrics called `names`, or all default ones that the rows have the columns for.
+class Chosen(NamedTuple):
+    """The metrics to compute, and those that cannot be, with the reason."""
+
+    metrics: list[Metric]
+    left_out: dict[str, str]
+    asked: frozenset[str] = frozenset()
+    """The names of the metrics that were asked for by name."""
+
+
+def chosen_metrics(names: Sequence[str], rows: Answered) -> Chosen:
+    """Return the metrics that `names` ask for; `DEFAULT_METRICS` for none; every one that works for `all`.
+
+    A name may have options behind it, as `shelfqa.metrics.spec` reads them: `bertscore_f1:model=FOLDER`.
+
+    What was not asked for by name and needs what the rows or the machine lack is left out, with the reason.
 
     Raises:
-        ConfigError: for an unknown name, or a metric that was asked for and needs what the rows lack.
+        ConfigError: for an unknown name or option, or a metric that was asked for and needs what the rows lack.
 
     """
-    if not names:
-        defaults: list[Metric] = [METRICS.load(name)() for name in DEFAULT_METRICS]
-        return [metric for metric in defaults if metric.lacking(rows) is None]
-    metrics: list[Metric] = [METRICS.load(name)() for name in dict.fromkeys(names)]
-    for metric in metrics:
+    optional = [] if names else list(DEFAULT_METRICS)
+    if ALL in names:
+        optional = list(dict.fromkeys([*DEFAULT_METRICS, *METRICS]))
+    found: dict[str, Metric] = {}
+    for metric in parse_all([name for name in names if name != ALL]):
         if (lacking := metric.lacking(rows)) is not None:
             raise ConfigError(f"metric {metric.name!r} needs what the predictions lack: {lacking}.")
-    return metrics
+        found[metric.name] = metric
+    by_name = frozenset(found)
+    left_out = {}
+    for name in optional:
+        try:
+            metric = METRICS.load(name)()
+            lacking = metric.lacking(rows) or metric.on_request
+        except (UserError, ImportError) as error:
+            lacking = str(error)
+        if lacking is None:
+            found.setdefault(metric.name, metric)
+        else:
+            left_out[name] = lacking.rstrip(".")
+    return Chosen(list(found.values()), left_out, by_name)
 
 
 def answered(table: pa.Table) -> Answered:
@@ -50,25 +80,50 @@ def answered(table: pa.Table) -> Answered:
         None if row is None else [item["answer"] for item in row if item is not None and item["answer"] is not None]
         for row in table["alternatives"].to_pylist()
     ]
+    given = [answers_of(value) for value in table["answers"].to_pylist()] if "answers" in table.column_names else []
+    levels = table["difficulty"].to_pylist()
     return Answered(
         predictions=table["prediction"].to_pylist(),
         answers=table["answer"].to_pylist(),
         alternatives=considered if any(considered) else None,
+        references=given if any(given) else None,
+        difficulties=levels if any(level is not None for level in levels) else None,
+        questions=table["question"].to_pylist(),
     )
 
 
-def with_scores(table: pa.Table, metrics: Sequence[Metric], rows: Answered) -> pa.Table:
-    """Return the table with the question type of each row and one column a metric behind it."""
-    types = [
-        task if task in QUESTION_TYPES else question_type(question or "")
-        for task, question in zip(table["task"].to_pylist(), table["question"].to_pylist(), strict=True)
-    ]
-    scores = {metric.name: pa.array(metric.score(rows)) for metric in metrics}
-    taken = [name for name in ("question_type", *scores) if name in table.column_names]
-    table = table.drop_columns(taken)
-    for name, column in {"question_type": pa.array(types, type=pa.string()), **scores}.items():
-        table = table.append_column(name, column)
-    return table
+def with_scores(table: pa.Table, chosen: Chosen, rows: Answered) -> tuple[pa.Table, Chosen]:
+    """Return the table with its kinds of question and answer and one column a metric behind it, and the metrics.
+
+    A judge's verdicts and reasons are columns too. A metric that fails for want of something on this machine, and was
+    not asked for by name, moves to `left_out`.
+    """
+    table = with_kinds(table)
+    metrics, left_out = [], dict(chosen.left_out)
+    for metric in chosen.metrics:
+        try:
+            scores = metric.score(rows)
+        except (UserError, ImportError) as error:
+            if metric.name in chosen.asked:
+                raise
+            left_out[metric.name] = str(error).rstrip(".")
+            continue
+        table = _with_column(table, metric.name, pa.array(scores, type=pa.float64()))
+        if isinstance(metric, Judge):
+            verdicts = metric.verdicts(rows)
+            for part in ("word", "reason"):
+                texts = [None if verdict is None else getattr(verdict, part) for verdict in verdicts]
+                name = f"{metric.name}_{'verdict' if part == 'word' else part}"
+                table = _with_column(table, name, pa.array(texts, type=pa.string()))
+        metrics.append(metric)
+    return table, Chosen(metrics, left_out, chosen.asked)
+
+
+def _with_column(table: pa.Table, name: str, column: pa.Array) -> pa.Table:
+    """Return the table with the column behind it, in place of one of that name."""
+    if name in table.column_names:
+        table = table.drop_columns([name])
+    return table.append_column(name, column)
 
 
 def clusters_of(table: pa.Table, column: str | None) -> Clusters:
@@ -85,10 +140,8 @@ def clusters_of(table: pa.Table, column: str | None) -> Clusters:
             f"cluster: no column {column!r} in the predictions; they have {', '.join(table.column_names)}."
         )
     for name in [column] if column is not None else ["product_id", "image_paths"]:
-        values = table[name].to_pylist()
-        if any(value is not None for value in values):
-            labels = [f"row {row}" if value is None else f"= {value}" for row, value in enumerate(values)]
-            return Clusters(name, np.array(labels))
+        if table[name].null_count < len(table):
+            return Clusters(name, cluster_labels(table, name))
     return Clusters("row", np.arange(len(table)))
 
 
@@ -96,6 +149,7 @@ def summarize(
     table: pa.Table,
     metrics: Sequence[Metric],
     clusters: Clusters,
+    rows: Answered,
     *,
     slices: Sequence[str] = SLICES,
     resamples: int = 2000,
@@ -103,20 +157,15 @@ def summarize(
 ) -> dict[str, Any]:
     """Return `summary.json`: number, failures, each metric's mean with its 95% interval, and the same by slices."""
     codes = cluster_codes(clusters.labels)
-    scores = np.stack([table[metric.name].to_numpy() for metric in metrics], axis=1)
     failed = np.array([prediction is None for prediction in table["prediction"].to_pylist()])
-    bounds = [(metric.low, metric.high) for metric in metrics]
+    intervals = _Intervals(table, metrics, rows, codes, resamples, seed)
 
-    def of(rows: NDArray[Any]) -> dict[str, Any]:
-        intervals = mean_intervals(scores[rows], codes[rows], resamples=resamples, seed=seed, bounds=bounds)
+    def of(members: NDArray[Any]) -> dict[str, Any]:
         return {
-            "n": len(rows),
-            "failures": int(failed[rows].sum()),
-            "clusters": len(np.unique(codes[rows])),
-            "metrics": {
-                metric.name: {part: _number(value) for part, value in interval._asdict().items()}
-                for metric, interval in zip(metrics, intervals, strict=True)
-            },
+            "n": len(members),
+            "failures": int(failed[members].sum()),
+            "clusters": len(np.unique(codes[members])),
+            "metrics": {name: interval_json(interval) for name, interval in intervals.of(members).items()},
         }
 
     names = table["model"].unique().to_pylist()
@@ -125,35 +174,66 @@ def summarize(
         "model": ", ".join(sorted(str(name) for name in names if name is not None)),
         **whole,
         "cluster_by": clusters.column,
-        "slices": {name: _sliced(slice_values(table, name), of) for name in slices if _has(table, name)},
+        "settings": {metric.name: settings for metric in metrics if (settings := dict(metric.settings))},
+        "slices": {name: _sliced(slice_values(table, name), of) for name in slices if has_slices(table, name)},
     }
 
 
-def slice_values(table: pa.Table, column: str) -> list[str | None]:
-    """Return the value by which each row is sliced, as text; None where it has none."""
-    values = table[column].to_pylist()
-    if column == "source":
-        return [_source(value) if isinstance(value, Mapping) else value for value in values]
-    return [None if value is None else str(value) for value in values]
+class _Intervals:
+    """The metrics' intervals over any rows of a table."""
+
+    def __init__(
+        self,
+        table: pa.Table,
+        metrics: Sequence[Metric],
+        rows: Answered,
+        codes: NDArray[np.int64],
+        resamples: int,
+        seed: int,
+    ) -> None:
+        self.plain: list[Metric] = [metric for metric in metrics if not isinstance(metric, TableMetric)]
+        self.of_table = {metric: metric.tallies(rows) for metric in metrics if isinstance(metric, TableMetric)}
+        self.names = [metric.name for metric in metrics]
+        self.codes, self.resamples, self.seed = codes, resamples, seed
+        self.scores = np.zeros((len(table), len(self.plain)))
+        weights = np.ones_like(self.scores)
+        for place, metric in enumerate(self.plain):
+            self.scores[:, place] = table[metric.name].to_numpy()
+            of_row = metric.weights(rows)
+            if of_row is not None:
+                weights[:, place] = of_row
+        self.weights = weights if (weights != 1).any() else None
+
+    def of(self, members: NDArray[Any]) -> dict[str, Interval]:
+        """Return each metric's interval over the rows `members`, in the order of the metrics."""
+        codes, drawn = self.codes[members], {"resamples": self.resamples, "seed": self.seed}
+        found = {}
+        if self.plain:
+            bounds = [(metric.low, metric.high) for metric in self.plain]
+            weights = None if self.weights is None else self.weights[members]
+            intervals = mean_intervals(self.scores[members], codes, bounds=bounds, weights=weights, **drawn)
+            found = {metric.name: interval for metric, interval in zip(self.plain, intervals, strict=True)}
+        for metric, tallies in self.of_table.items():
+            found[metric.name] = statistic_interval(
+                tallies[members], metric.value, codes, bounds=(metric.low, metric.high), **drawn
+            )
+        return {name: found[name] for name in self.names}
 
 
-def _source(source: Mapping[str, Any]) -> str | None:
-    parts = [source.get("provider"), source.get("model")]
-    return "/".join(dict.fromkeys(part for part in parts if part)) or None
+def interval_json(interval: Interval) -> dict[str, float | None]:
+    """Return a mean and its bounds as `summary.json` holds them; null for what is unknown."""
+    return {part: finite(value) for part, value in interval._asdict().items()}
 
 
-def _sliced(values: Sequence[str | None], of: Any) -> dict[str, Any]:
+def finite(value: float) -> float | None:
+    """Return the number rounded to six places, or None where it is none."""
+    return round(float(value), 6) if math.isfinite(value) else None
+
+
+def _sliced(values: Sequence[str | None], of: Callable[[NDArray[Any]], dict[str, Any]]) -> dict[str, Any]:
     rows: dict[str, list[int]] = {}
     for row, value in enumerate(values):
         if value is not None:
             rows.setdefault(value, []).append(row)
     largest_first = sorted(rows.items(), key=lambda item: (-len(item[1]), item[0]))
     return {value: of(np.array(members)) for value, members in largest_first}
-
-
-def _has(table: pa.Table, column: str) -> bool:
-    return column in table.column_names and any(value is not None for value in slice_values(table, column))
-
-
-def _number(value: float) -> float | None:
-    return round(float(value), 6) if math.isfinite(value) else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import re
 import textwrap
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,7 +25,7 @@ INK, MUTED, LINE, ACCENT, QUIET, WARN = "#010101", "#020202", "#030303", "#04040
 _VARIABLES = {INK: "--ink", MUTED: "--muted", LINE: "--line", ACCENT: "--accent", QUIET: "--quiet", WARN: "--warn"}
 _WIDE_IN, _NARROW_IN = 9.8, 3.7
 _DPI = 100
-_FONT_PT = 9.5
+FONT_PT = 9.5
 
 
 class Chart(NamedTuple):
@@ -46,8 +47,8 @@ def models_chart(material: Material) -> Chart | None:
         for place, model in enumerate(reversed(rows)):
             interval = model.metrics[material.metric]
             hue = ACCENT if model is material.after else (QUIET if model.kind != "model" else INK)
-            _interval(axes, place, interval, hue)
-        _category_axis(axes, [_wrapped(model.label) if narrow else model.label for model in reversed(rows)], narrow)
+            interval_dot(axes, place, interval, hue)
+        category_axis(axes, [_wrapped(model.label) if narrow else model.label for model in reversed(rows)], narrow)
         highest = max((model.metrics[material.metric]["high"] or model.mean(material.metric)) for model in rows)
         axes.set_xlim(0, min(1.0, highest * 1.12 + 0.02))
 
@@ -55,7 +56,7 @@ def models_chart(material: Material) -> Chart | None:
     told = "; ".join(f"{model.label} {interval_text(model.metrics[material.metric])}" for model in rows)
     blind = " Grey: models that saw no picture, or a wrong one." if any(row.kind != "model" for row in rows) else ""
     caption = f"{name} with 95% intervals.{blind}"
-    return _chart(draw, caption, f"{name} by model: {told}.", height_in=0.55 + 0.36 * len(rows))
+    return draw_chart(draw, caption, f"{name} by model: {told}.", height_in=0.55 + 0.36 * len(rows))
 
 
 def slices_chart(material: Material, rows: Sequence[SliceRow], what: str) -> Chart | None:
@@ -66,11 +67,11 @@ def slices_chart(material: Material, rows: Sequence[SliceRow], what: str) -> Cha
 
     def draw(axes: Any, narrow: bool) -> None:
         for place, row in enumerate(reversed(rows)):
-            _interval(axes, place, row.after, ACCENT)
+            interval_dot(axes, place, row.after, ACCENT)
             if row.before is not None and row.before["mean"] is not None and row.after["mean"] is not None:
                 axes.plot([row.before["mean"], row.after["mean"]], [place, place], color=LINE, lw=3.2, zorder=1)
                 axes.plot(row.before["mean"], place, "o", ms=6.5, mfc="none", mec=INK, mew=1.4, zorder=3)
-        _category_axis(axes, [f"{row.value}  ({row.n:,})" for row in reversed(rows)], narrow)
+        category_axis(axes, [f"{row.value}  ({row.n:,})" for row in reversed(rows)], narrow)
         axes.set_xlim(-0.02, 1.02)
 
     name = metric_label(material.metric)
@@ -82,7 +83,7 @@ def slices_chart(material: Material, rows: Sequence[SliceRow], what: str) -> Cha
         f"{row.value} {number_text(row.before['mean']) + ' to ' if row.before else ''}{number_text(row.after['mean'])}"
         for row in rows
     )
-    return _chart(draw, caption, f"{name} by {what}: {told}.", height_in=0.55 + 0.32 * len(rows))
+    return draw_chart(draw, caption, f"{name} by {what}: {told}.", height_in=0.55 + 0.32 * len(rows))
 
 
 def learning_chart(history: pa.Table) -> Chart | None:
@@ -118,7 +119,7 @@ def learning_chart(history: pa.Table) -> Chart | None:
     if not matches:
         caption = "Loss by training step."
     last = int(max(points[-1][0] for points in series.values() if points))
-    return _chart(draw, caption, f"Learning curve over {last:,} steps.{told}", height_in=4.4, panels=2)
+    return draw_chart(draw, caption, f"Learning curve over {last:,} steps.{told}", height_in=4.4, panels=2)
 
 
 def bars_chart(counts: Sequence[tuple[str, int]], caption: str) -> Chart | None:
@@ -133,16 +134,17 @@ def bars_chart(counts: Sequence[tuple[str, int]], caption: str) -> Chart | None:
             axes.annotate(
                 f"{number:,}", (number, place), xytext=(5, 0), textcoords="offset points", va="center", color=INK
             )
-        _category_axis(axes, [name for name, _ in reversed(counts)], narrow)
+        category_axis(axes, [name for name, _ in reversed(counts)], narrow)
         axes.set_xlim(0, max(numbers) * 1.16)
         axes.xaxis.set_visible(False)
         axes.grid(visible=False)
 
     told = ", ".join(f"{name} {number:,}" for name, number in counts)
-    return _chart(draw, caption, f"{caption} {told}.", height_in=0.3 + 0.28 * len(counts))
+    return draw_chart(draw, caption, f"{caption} {told}.", height_in=0.3 + 0.28 * len(counts))
 
 
-def _interval(axes: Any, place: int, interval: Mapping[str, float | None], hue: str) -> None:
+def interval_dot(axes: Any, place: int, interval: Mapping[str, float | None], hue: str) -> None:
+    """Draw a mean as a dot and its 95% interval as a line, on the row `place`."""
     if interval["low"] is not None and interval["high"] is not None:
         axes.plot(
             [interval["low"], interval["high"]], [place, place], color=hue, lw=1.6, zorder=2, solid_capstyle="round"
@@ -163,9 +165,10 @@ def _line(axes: Any, points: Sequence[tuple[float, float]], hue: str, *, dots: b
     axes.plot(steps, values, color=hue, lw=1.6, marker="o" if dots else None, ms=4, label=label)
 
 
-def _category_axis(axes: Any, labels: Sequence[str], narrow: bool) -> None:
+def category_axis(axes: Any, labels: Sequence[str], narrow: bool) -> None:
+    """Name the rows of a chart, from the bottom up."""
     most = 24 if narrow else 44
-    axes.set_yticks(range(len(labels)), [label if "\n" in label else _cut(label, most) for label in labels])
+    axes.set_yticks(range(len(labels)), [label if "\n" in label else shortened(label, most) for label in labels])
     axes.set_ylim(-0.6, len(labels) - 0.4)
     axes.grid(axis="x", color=LINE, lw=0.8)
     axes.tick_params(axis="y", length=0, labelcolor=INK, pad=8)
@@ -177,37 +180,59 @@ def _wrapped(label: str) -> str:
     return "\n".join(textwrap.wrap(label, 22, max_lines=2, placeholder="…"))
 
 
-def _cut(label: str, most: int) -> str:
+def shortened(label: str, most: int) -> str:
+    """Return the label in one line, cut to `most` characters."""
+    label = "".join(character if character.isprintable() else " " for character in label)
     return label if len(label) <= most else label[: most - 1] + "…"
 
 
 def _value_axis(axes: Any, title: str) -> None:
-    axes.set_title(title, loc="left", color=INK, fontsize=_FONT_PT, pad=8)
+    axes.set_title(title, loc="left", color=INK, fontsize=FONT_PT, pad=8)
     axes.grid(axis="y", color=LINE, lw=0.8)
     axes.tick_params(length=0, labelcolor=MUTED)
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.locator_params(axis="y", nbins=5)
 
 
-def _chart(draw: Callable[[Any, bool], None], caption: str, alt: str, *, height_in: float, panels: int = 1) -> Chart:
+def draw_chart(
+    draw: Callable[[Any, bool], None],
+    caption: str,
+    alt: str,
+    *,
+    height_in: float,
+    narrow_height_in: float | None = None,
+    panels: int = 1,
+    columns: tuple[int, int] = (1, 1),
+) -> Chart:
+    """Return a chart that `draw` draws twice, on its axes (a flat sequence of them where there are several panels).
+
+    `columns` is in how many columns the panels stand, in the wide and in the narrow chart; where that is one, they
+    share their horizontal axis.
+    """
     return Chart(
-        _svg(draw, _WIDE_IN, height_in, panels, narrow=False),
-        _svg(draw, _NARROW_IN, height_in, panels, narrow=True),
+        _svg(draw, _WIDE_IN, height_in, panels, columns[0], narrow=False),
+        _svg(draw, _NARROW_IN, narrow_height_in or height_in, panels, columns[1], narrow=True),
         caption,
         alt,
     )
 
 
-def _svg(draw: Callable[[Any, bool], None], width_in: float, height_in: float, panels: int, *, narrow: bool) -> str:
+def _svg(
+    draw: Callable[[Any, bool], None], width_in: float, height_in: float, panels: int, columns: int, *, narrow: bool
+) -> str:
     """Return one chart as an `<svg>` element whose colours are CSS variables."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08) if columns > 1 else ConstrainedLayoutEngine()
     with _style():
-        figure = Figure(figsize=(width_in, height_in), dpi=_DPI, layout="constrained")
+        figure = Figure(figsize=(width_in, height_in), dpi=_DPI, layout=layout)
         FigureCanvasSVG(figure)
-        axes = figure.subplots(panels, 1, sharex=panels > 1)
-        draw(axes, narrow)
+        axes = figure.subplots(-(-panels // columns), columns, sharex=panels > 1 and columns == 1, squeeze=False).flat
+        draw(axes[0] if panels == 1 else list(axes[:panels]), narrow)
+        for one in axes[panels:]:
+            one.set_visible(False)
         for one in figure.axes:
             one.spines[:].set_visible(False)
             one.set_axisbelow(True)
@@ -220,8 +245,12 @@ def _svg(draw: Callable[[Any, bool], None], width_in: float, height_in: float, p
 def _style() -> Iterator[None]:
     import matplotlib as mpl
 
-    settings = {"svg.fonttype": "none", "svg.hashsalt": "shelfqa", "font.size": _FONT_PT, "text.color": INK}
-    with mpl.rc_context({**settings, "font.family": "DejaVu Sans"}):
+    settings = {"svg.fonttype": "none", "svg.hashsalt": "shelfqa", "font.size": FONT_PT, "text.color": INK}
+    with (
+        mpl.rc_context({**settings, "font.family": "DejaVu Sans", "text.parse_math": False}),
+        warnings.catch_warnings(),
+    ):
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)  # the browser has fonts of its own
         yield
 
 

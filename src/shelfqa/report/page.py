@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import shelfqa
-from shelfqa.report import figures, gallery, tables
+from shelfqa.report import figures, gallery, score_figures, tables
 from shelfqa.report.material import Material, ScoredModel
 from shelfqa.report.tables import Paired, interval_text, metric_label, number_text, p_text
 from shelfqa.report.templating import render_template, style
 from shelfqa.statistics import FEW_CLUSTERS
+
+_FINDING_EXAMPLES = 3
 
 
 class Limits(NamedTuple):
@@ -134,6 +136,9 @@ def _context(material: Material, tests: Sequence[Paired], limits: Limits) -> dic
         (what, tables.slice_rows(material, column, most=limits.slices))
         for column, what in (("product_type", "product type"), ("difficulty", "difficulty"), ("source", "source"))
     ]
+    for what, rows in slice_tables:
+        if what == "difficulty":
+            rows.sort(key=score_figures.level)
     errors: list[gallery.Mistake] = []
     if after is not None:
         images = material.images or after.images
@@ -159,6 +164,8 @@ def _context(material: Material, tests: Sequence[Paired], limits: Limits) -> dic
         "errors": errors,
         "confident": any(error.confidence is not None for error in errors),
         "confusions": tables.confusions(after, material.metric, most=10) if after is not None else [],
+        "charts": score_figures.score_charts(material),
+        "findings": findings(after.summary) if after is not None else [],
         "learning": figures.learning_chart(material.history) if material.history is not None else None,
         "stages": stages,
         "flow": [row for row in stages if _in_flow(row, material)],
@@ -167,6 +174,39 @@ def _context(material: Material, tests: Sequence[Paired], limits: Limits) -> dic
         "splits": tables.value_counts(material.questions, "split", most=5) if material.questions is not None else [],
         "leakage": _leakage(material),
     }
+
+
+class Remark(NamedTuple):
+    """A finding of `score`: what should make a reader doubt the numbers, with examples in words."""
+
+    severity: str
+    message: str
+    examples: list[str]
+
+
+def findings(summary: Mapping[str, Any]) -> list[Remark]:
+    """Return the findings of a summary, warnings first, each with at most `_FINDING_EXAMPLES` examples."""
+    found = [
+        Remark(
+            str(one.get("severity", "note")),
+            str(one.get("message", "")),
+            [text for example in one.get("examples") or () if (text := _example_text(example))][:_FINDING_EXAMPLES],
+        )
+        for one in summary.get("findings") or ()
+    ]
+    return sorted((one for one in found if one.message), key=lambda one: one.severity != "warning")
+
+
+def _example_text(example: object) -> str:
+    if not isinstance(example, Mapping):
+        return str(example)
+    answer, prediction = example.get("answer"), example.get("prediction")
+    if answer is None:
+        return ", ".join(f"{key} {value}" for key, value in example.items() if value is not None)
+    said = f"“{answer}” answered “{prediction}”" if prediction else f"“{answer}” not answered"
+    question = f"{example['question']} " if example.get("question") else ""
+    rows = example.get("rows")
+    return f"{question}{said}" + (f", {rows:,} times" if isinstance(rows, int) and rows > 1 else "")
 
 
 def _telling_metrics(material: Material) -> list[str]:

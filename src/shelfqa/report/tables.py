@@ -9,11 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from shelfqa.records import Interval
 from shelfqa.report.material import Material, ScoredModel
-from shelfqa.statistics import FEW_CLUSTERS, McNemar, compare_paired, mcnemar_exact
+from shelfqa.statistics import FEW_CLUSTERS, McNemar, cluster_labels, common_rows, compare_paired, mcnemar_exact
 
 METRIC_LABELS = {
     "exact_match": "Exact match",
@@ -23,6 +22,27 @@ METRIC_LABELS = {
     "top_1": "Top 1",
     "top_3": "Top 3",
     "top_5": "Top 5",
+    "token_f1_sets": "Token F1, on sets",
+    "vqa_accuracy": "VQA accuracy",
+    "bleu": "BLEU",
+    "bleu_1": "BLEU-1",
+    "rouge_1": "ROUGE-1 F1",
+    "rouge_l": "ROUGE-L F1",
+    "meteor": "METEOR",
+    "wu_palmer": "Wu-Palmer",
+    "wu_palmer_any_sense": "Wu-Palmer, any sense",
+    "wups_00": "WUPS 0.0",
+    "wups_09": "WUPS 0.9",
+    "wups_weighted": "WUPS, weighted",
+    "anls": "ANLS",
+    "macro_f1": "Macro F1",
+    "bertscore_precision": "BERTScore precision",
+    "bertscore_recall": "BERTScore recall",
+    "bertscore_f1": "BERTScore F1",
+    "sbert_cosine": "SBERT cosine",
+    "bartscore": "BARTScore",
+    "bartscore_precision": "BARTScore precision",
+    "bartscore_recall": "BARTScore recall",
 }
 
 
@@ -104,12 +124,12 @@ def paired(first: ScoredModel, second: ScoredModel, metric: str, *, resamples: i
     """Return how far `second` is ahead of `first` on their common items; None where they have none."""
     if metric not in first.metrics or metric not in second.metrics:
         return None
-    rows = _common_rows(first.table, second.table)
+    rows = common_rows([first.table, second.table])
     if not len(rows):
         return None
     before = first.table[metric].to_numpy()[rows[:, 0]]
     after = second.table[metric].to_numpy()[rows[:, 1]]
-    labels = _cluster_labels(second)[rows[:, 1]]
+    labels = cluster_labels(second.table, second.summary.get("cluster_by", "row"))[rows[:, 1]]
     result = compare_paired(before, after, labels, resamples=resamples, seed=seed)
     binary = bool(np.isin(before, (0, 1)).all() and np.isin(after, (0, 1)).all())
     mcnemar = mcnemar_exact(before, after) if binary else None
@@ -127,35 +147,6 @@ def paired_tests(material: Material, *, resamples: int, seed: int) -> list[Paire
     rivals = rivals or [model for model in material.models if model is not after][:3]
     found = [paired(rival, after, material.metric, resamples=resamples, seed=seed) for rival in rivals]
     return [test for test in found if test is not None]
-
-
-def _common_rows(first: pa.Table, second: pa.Table) -> NDArray[np.int64]:
-    """Return the positions [common, 2] of the same question in both tables."""
-    place = {key: row for row, key in reversed(list(enumerate(_keys(first))))}
-    pairs = [(place[key], row) for row, key in enumerate(_keys(second)) if key in place]
-    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
-
-
-def _keys(table: pa.Table) -> list[tuple[Any, ...]]:
-    """Return what tells a question from the others: its id, picture, wording and answer, and which repetition."""
-    columns = [table[name].to_pylist() for name in ("image_paths", "question", "answer")]
-    ids = table["question_id"].to_pylist()
-    numbered = all(value is not None and str(value).isdecimal() for value in ids)
-    seen: Counter[Any] = Counter()
-    keys = []
-    for question_id, images, question, answer in zip(ids, *columns, strict=True):
-        key = (None if numbered else question_id, tuple(images or ()), question, answer)
-        keys.append((*key, seen[key]))
-        seen[key] += 1
-    return keys
-
-
-def _cluster_labels(model: ScoredModel) -> NDArray[Any]:
-    column = model.summary.get("cluster_by", "row")
-    if column not in model.table.column_names:
-        return np.arange(len(model.table))
-    values = model.table[column].to_pylist()
-    return np.array([f"row {row}" if value is None else f"= {value}" for row, value in enumerate(values)])
 
 
 class SliceRow(NamedTuple):

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import pyarrow as pa
 from msgspec import Meta
 
 from shelfqa.artifacts import Manifest, StageRun, build, read_manifest, read_table
 from shelfqa.config import Config
 from shelfqa.errors import ConfigError, InputError
+from shelfqa.metrics.comparison import read_scored
 from shelfqa.report.card import Card, read_card
 from shelfqa.report.material import Material, ScoredModel
 from shelfqa.report.page import Limits, render
@@ -168,16 +168,12 @@ def _card(inputs: ReportInputs, manifests: Mapping[str, Manifest], images: Path 
 
 
 def _scored(name: str, folder: Path) -> ScoredModel:
-    table = read_table(folder, "scores", ("question", "answer", "prediction"))
-    file = folder / "summary.json"
-    try:
-        summary = msgspec.json.decode(file.read_bytes())
-        summary["metrics"], summary["n"], summary["failures"]
-    except (OSError, msgspec.DecodeError, KeyError, TypeError):
-        raise InputError(f"{str(file)!r} is missing or no summary of shelfqa score: run shelfqa score again.") from None
+    read = read_scored(name, folder)
     manifest = read_manifest(folder, missing_ok=True)
     root = manifest.images if manifest is not None else None
-    return ScoredModel(name=name, summary=summary, table=table, images=Path(root) if root is not None else None)
+    return ScoredModel(
+        name=name, summary=read.summary, table=read.table, images=Path(root) if root is not None else None
+    )
 
 
 def _manifests(inputs: ReportInputs) -> dict[str, Manifest]:

@@ -10,9 +10,9 @@ from msgspec import Meta
 
 from shelfqa.artifacts import Manifest, StageRun, build, read_manifest
 from shelfqa.config import Config
-from shelfqa.errors import ConfigError
 from shelfqa.metrics.predictions import read_predictions
-from shelfqa.metrics.suite import SLICES, answered, chosen_metrics, clusters_of, summarize, with_scores
+from shelfqa.metrics.scoring import score_predictions
+from shelfqa.metrics.slices import SLICES
 
 _BAD_ROWS_KEPT = 20
 
@@ -21,7 +21,8 @@ class ScoreConfig(Config, frozen=True, kw_only=True):
     """Settings of `score`."""
 
     metrics: Annotated[
-        tuple[str, ...], Meta(description="Names of metrics; none given: all that the predictions allow.")
+        tuple[str, ...],
+        Meta(description="Names of metrics, or `all`; none given: the quick ones that the predictions allow."),
     ] = ()
     cluster: Annotated[
         str | None,
@@ -35,8 +36,8 @@ class ScoreConfig(Config, frozen=True, kw_only=True):
 def score(predictions: Path, out: Path, config: ScoreConfig) -> Manifest:
     """Score a folder of predictions, or a CSV, JSONL or Parquet file with question, answer and prediction.
 
-    Writes `scores.parquet`, a row a pair with one column a metric, and `summary.json`. A failed prediction (null)
-    scores 0 and stays in the denominator.
+    Writes `scores.parquet`, a row a pair with one column a metric, and `summary.json` with means, slices and findings.
+    A failed prediction (null) scores 0 and stays in the denominator.
 
     Raises:
         InputError: if the file is missing, unreadable or lacks a column.
@@ -46,29 +47,25 @@ def score(predictions: Path, out: Path, config: ScoreConfig) -> Manifest:
 
     def body(run: StageRun) -> None:
         name = predictions.name if predictions.is_dir() else None
-        table, dropped, bad = read_predictions(predictions, name=name)
-        rows = answered(table)
-        metrics = chosen_metrics(config.metrics, rows)
-        unknown = [column for column in config.slices if column not in {*table.column_names, "question_type"}]
-        if unknown:
-            raise ConfigError(
-                f"slices: no column {unknown[0]!r}; the predictions have {', '.join(table.column_names)}."
-            )
-        table = with_scores(table, metrics, rows)
-        clusters = clusters_of(table, config.cluster)
-        summary = summarize(
-            table, metrics, clusters, slices=config.slices, resamples=config.resamples, seed=config.seed
+        found = score_predictions(
+            read_predictions(predictions, name=name),
+            config.metrics,
+            cluster=config.cluster,
+            slices=config.slices,
+            resamples=config.resamples,
+            seed=config.seed,
         )
-        run.write_table("scores", table)
+        summary = found.summary
+        run.write_table("scores", found.table)
         run.write_text("summary.json", msgspec.json.format(msgspec.json.encode(summary), indent=2).decode() + "\n")
-        for reason, number in dropped.items():
+        for reason, number in found.dropped.items():
             run.drop(reason, number)
-        run.counts.kept = len(table)
-        run.counts.read = len(table) + sum(dropped.values())
+        run.counts.kept = len(found.table)
+        run.counts.read = len(found.table) + sum(found.dropped.values())
         before = read_manifest(predictions, missing_ok=True) if predictions.is_dir() else None
         run.images = Path(before.images) if before is not None and before.images is not None else None
         run.details = {key: summary[key] for key in ("model", "n", "failures", "metrics", "clusters", "cluster_by")}
-        if bad:
-            run.details["bad_rows"] = [f"{row.file}:{row.line}: {row.detail}" for row in bad[:_BAD_ROWS_KEPT]]
+        if found.bad:
+            run.details["bad_rows"] = [f"{row.file}:{row.line}: {row.detail}" for row in found.bad[:_BAD_ROWS_KEPT]]
 
     return build("score", out, config, {"predictions": predictions}, body)
