@@ -143,13 +143,23 @@ def test_charts_stay_small_for_many_rows() -> None:
 def test_answers_of_any_script_are_drawn_as_they_are() -> None:
     said = ["$5 or $6_", "青い", "🙂", "<b>", "نعم", "$\\frac{", "a\x01b"]
     model = scored(
-        {"answer": ["red"] * 14, "prediction": [text for text in said for _ in range(2)], "exact_match": [0.0] * 14}
+        {
+            "answer": [f"${n}" for n in range(7) for _ in range(2)],
+            "prediction": [text for text in said for _ in range(2)],
+            "exact_match": [0.0] * 14,
+        }
     )
     chart = confusions_chart(confusion_counts(model, "exact_match"))
     assert chart is not None
     assert "青い" in chart.wide
     assert "\x01" not in chart.wide
     assert "<b>" not in chart.wide
+
+
+def test_a_handful_of_confusions_is_left_to_the_table() -> None:
+    model = scored({"answer": ["a", "a", "b"], "prediction": ["b", "b", "c"], "exact_match": [0.0] * 3})
+    assert confusion_counts(model, "exact_match") is not None
+    assert confusions_chart(confusion_counts(model, "exact_match")) is None
 
 
 def test_findings_in_words() -> None:

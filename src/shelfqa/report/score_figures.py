@@ -40,6 +40,7 @@ NOTHING = "(nothing)"
 _STRONGEST = 0.62
 """Opacity of the fullest cell, so that ink stays readable on it."""
 _NARROW_ANSWERS = 6
+_FEWEST_ANSWERS = 3
 
 
 class Correlations(NamedTuple):
@@ -259,8 +260,11 @@ def difficulty_chart(material: Material) -> Chart | None:
 
 
 def confusions_chart(found: Confusions | None) -> Chart | None:
-    """Return the commonest confusions as a table of cells, answers down and predictions across."""
-    if found is None:
+    """Return the commonest confusions as a table of cells, answers down and predictions across.
+
+    None for a handful, which a list shows better.
+    """
+    if found is None or min(found.counts.shape) < _FEWEST_ANSWERS:
         return None
 
     def draw(axes: Any, narrow: bool) -> None:
