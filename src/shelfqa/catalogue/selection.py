@@ -11,7 +11,6 @@ Tables that steps may query:
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ import pyarrow as pa
 
 from shelfqa.catalogue.parts import Part
 from shelfqa.errors import StorageError
+from shelfqa.machine import memory_mb
 from shelfqa.records import DROPPED_COLUMNS, IMAGE_COLUMNS, PRODUCT_COLUMNS
 
 MEMORY_MB = 2400
@@ -60,8 +60,8 @@ class Selection:
         spill = work / "spill"
         spill.mkdir(parents=True, exist_ok=True)
         self.con.execute(f"SET threads = {threads}")
-        half_mb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2_000_000
-        self.con.execute(f"SET memory_limit = '{min(MEMORY_MB, half_mb)}MB'")
+        memory = min(MEMORY_MB, (memory_mb() or 2 * MEMORY_MB) // 2)
+        self.con.execute(f"SET memory_limit = '{memory}MB'")
         self.con.execute(f"SET temp_directory = {literal(str(spill))}")
         self.con.execute("SET enable_progress_bar = false")
         self._view("parts", [part.listings for part in parts])

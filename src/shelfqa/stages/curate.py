@@ -16,6 +16,7 @@ from shelfqa.catalogue.parts import PartSummary
 from shelfqa.catalogue.selection import Selection
 from shelfqa.catalogue.settings import CurateConfig, CurateSettings, resolve
 from shelfqa.catalogue.sources import Source, open_source
+from shelfqa.machine import processors
 from shelfqa.records import DROPPED_COLUMNS, IMAGE_COLUMNS, PRODUCT_COLUMNS
 from shelfqa.report.card import write_card
 
@@ -38,7 +39,7 @@ def curate(
         InputError: if the catalogue or its pictures are missing or lack what is needed.
 
     """
-    workers = workers or len(os.sched_getaffinity(0))
+    workers = workers or processors()
     settings = resolve(config)
     source = open_source(catalogue, images, settings, workers)
     inputs = {"catalogue": catalogue} | ({"images": images} if images is not None else {})

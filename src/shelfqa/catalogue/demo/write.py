@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import io
 import multiprocessing
-import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -24,6 +23,7 @@ from shelfqa.catalogue.demo.spec import sample_spec
 from shelfqa.catalogue.demo.trouble import BLOCK, UNREADABLE, Trouble, trouble_plan
 from shelfqa.config import Config
 from shelfqa.errors import UserError
+from shelfqa.machine import processors
 
 SHARDS = "0123456789abcdef"
 _JPEG_QUALITY = 90
@@ -108,18 +108,13 @@ def _make_room(out: Path, config: DemoConfig) -> None:
 def _draw_all(out: Path, config: DemoConfig, workers: int | None) -> Iterator[Drawn]:
     """Yield products in the order of their indices, drawn here or in other processes."""
     draw = partial(draw_product, out, config.seed)
-    wanted = workers or _cores()
+    wanted = workers or processors()
     if wanted <= 1 or config.products <= _PER_TASK:
         yield from map(draw, range(config.products))
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(wanted, config.products // _PER_TASK + 1), mp_context=context) as pool:
         yield from pool.map(draw, range(config.products), chunksize=_PER_TASK)
-
-
-def _cores() -> int:
-    """Count the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def draw_product(out: Path, seed: int, index: int) -> Drawn:
