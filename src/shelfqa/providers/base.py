@@ -10,7 +10,15 @@ from typing import Protocol
 from shelfqa.errors import ShelfqaError
 from shelfqa.registry import Registry
 
-PROVIDERS = Registry("provider", {"scripted": "shelfqa.providers.scripted:from_file"})
+PROVIDERS = Registry(
+    "provider",
+    {
+        "anthropic": "shelfqa.providers.anthropic:Anthropic",
+        "gemini": "shelfqa.providers.gemini:Gemini",
+        "openai": "shelfqa.providers.openai_compatible:OpenAICompatible",
+        "scripted": "shelfqa.providers.scripted:from_file",
+    },
+)
 """Each entry, called with the name of a model, returns a `Provider`."""
 
 
