@@ -9,7 +9,7 @@ import shelfqa
 
 PACKAGE = Path(shelfqa.__file__).parent
 GROUND = {"errors", "records", "artifacts", "config", "registry", "progress", "statistics"}
-GROUND |= {"text", "question_types", "images", "near_duplicates", "machine", "lines", "rows"}
+GROUND |= {"text", "question_types", "images", "near_duplicates", "machine", "hub", "lines", "rows"}
 MIDDLE = {"catalogue", "questions", "models", "metrics", "training", "report", "providers"}
 LEVEL = dict.fromkeys(GROUND, 0) | dict.fromkeys(MIDDLE, 1) | {"stages": 2, "pipeline": 3, "cli": 4}
 ALLOWED_SIBLINGS = {"training": "models.base", "metrics": "providers.base"}

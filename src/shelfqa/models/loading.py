@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shelfqa.errors import InputError, UserError
+from shelfqa.hub import load_error
 from shelfqa.models.presets import PRESETS, source_of
 from shelfqa.registry import Registry
 
@@ -25,6 +25,8 @@ FAMILIES = Registry(
 
 _ARCHITECTURES = {"blip": "BlipForQuestionAnswering"}
 """Where one `model_type` covers several tasks: the architecture that answers questions."""
+
+_INSTEAD = "use `mini`, which needs neither."
 
 
 def load_model(
@@ -56,7 +58,7 @@ def load_model(
         try:
             model: VqaModel = family.from_pretrained(source, name_or_path, dtype=dtype)
         except (OSError, ValueError, RuntimeError) as error:
-            raise _explained(name_or_path, error) from None
+            raise load_error(name_or_path, error, instead=_INSTEAD, known=PRESETS) from None
     model.fingerprint = weights_fingerprint(model.module)
     model.module.to(place)
     model.module.eval()
@@ -121,7 +123,7 @@ def _model_type(source: str, name: str) -> str:
         with _quiet_transformers():
             config, _ = PretrainedConfig.get_config_dict(source)
     except (OSError, ValueError) as error:
-        raise _explained(name, error) from None
+        raise load_error(name, error, instead=_INSTEAD, known=PRESETS) from None
     model_type = str(config.get("model_type"))
     wanted = _ARCHITECTURES.get(model_type)
     architectures = config.get("architectures") or []
@@ -136,33 +138,6 @@ _KNOWN = f" Try one of: {', '.join(PRESETS)}; `shelfqa models` says more."
 
 def _is_adapter(folder: Path) -> bool:
     return (folder / "adapter_config.json").is_file()
-
-
-def _explained(name: str, error: BaseException) -> InputError:
-    """Return one line for what went wrong in getting the checkpoint `name`."""
-    kinds = {type(cause).__name__ for cause in _chain(error)}
-    message = " ".join(str(error).split())
-    if kinds & {"GatedRepoError"}:
-        return InputError(f"The model {name!r} is gated: accept its terms on its hub page, then `hf auth login`.")
-    offline = {"OfflineModeIsEnabled", "LocalEntryNotFoundError", "ConnectionError", "ConnectError", "ConnectTimeout"}
-    if kinds & offline or "offline" in message.lower():
-        return InputError(
-            f"The model {name!r} is neither a folder here nor in the cache, and the hub cannot be reached: "
-            f"check the name and the network, or use `mini`, which needs neither."
-        )
-    if kinds & {"RepositoryNotFoundError", "HFValidationError", "RevisionNotFoundError"}:
-        from shelfqa.errors import did_you_mean
-
-        return InputError(f"There is no model {name!r} here or on the hub.{did_you_mean(name, PRESETS)}")
-    if "safetensors" in message and "no file named" in message.lower():
-        return InputError(f"{name!r} has no safetensors weights; shelfqa loads no other format: convert them first.")
-    return InputError(f"Cannot load the model {name!r}: {message[:300]}")
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 class _quiet_transformers:  # noqa: N801 - used like a function
