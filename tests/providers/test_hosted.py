@@ -9,16 +9,16 @@ import logging
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
+from local_server import serving
 from shelfqa.errors import ConfigError, UserError
 from shelfqa.metrics.base import Answered
 from shelfqa.metrics.spec import parse
@@ -82,14 +82,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setattr(gemini, "RETRY_WAIT_S", 0.001)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     state = Server()
-    http = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"state": state}))
-    state.url = f"http://127.0.0.1:{http.server_address[1]}"
-    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    yield state
-    http.shutdown()
-    http.server_close()
-    thread.join()
+    with serving(type("Handler", (_Handler,), {"state": state})) as state.url:
+        yield state
 
 
 def provider(name: str, server: Server, *, retries: int = 2, timeout_s: float = 10) -> Provider:
