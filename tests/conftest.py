@@ -10,6 +10,7 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("SHELFQA_CACHE", "off")
 
 ROOT = Path(__file__).resolve().parent.parent
 ABO_SLICE = ROOT.parent / "shared" / "abo"

@@ -8,7 +8,6 @@ stage that was broken off finds in `StageRun.work` whatever its body kept there 
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import shutil
 import time
@@ -20,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 import shelfqa
-from shelfqa.errors import InputError, StorageError
+from shelfqa.digests import content_digest, digest_of, file_digest, size_bytes
+from shelfqa.errors import InputError, StorageError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 _WORK = ".work"
+_POLL_S = 0.1
 
 
 class Counts(msgspec.Struct, kw_only=True):
@@ -137,9 +138,7 @@ def build(
         StorageError: if `out` cannot be written.
 
     """
-    settings: dict[str, Any] = msgspec.to_builtins(config)
-    prints = {role: fingerprint(path) for role, path in sorted(inputs.items())}
-    key = _digest([stage, shelfqa.__version__, msgspec.json.encode(settings).decode(), *map(str, prints.items())])
+    settings, prints, key = _identity(stage, config, inputs)
     done = read_manifest(out, missing_ok=True)
     if done is not None and done.fingerprint == key and _outputs_present(out, done):
         return done
@@ -157,7 +156,7 @@ def build(
         body(run)
         outputs = {}
         for path in sorted(run.finished.iterdir()):
-            outputs[path.name] = Output(bytes=_size(path), sha256=_content_hash(path))
+            outputs[path.name] = Output(bytes=size_bytes(path), sha256=content_digest(path))
             _replace(path, out / path.name)
         for stale in set(done.outputs if done is not None else ()) - set(outputs):
             _remove(out / stale)
@@ -177,6 +176,46 @@ def build(
         write_atomically(out / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=2))
         shutil.rmtree(work)
     return manifest
+
+
+def assist(
+    stage: str,
+    out: Path,
+    config: msgspec.Struct,
+    inputs: Mapping[str, Path],
+    body: Callable[[StageRun], None],
+    *,
+    patience_s: float = 600.0,
+) -> None:
+    """Run `body` beside another process that runs `build` with the same arguments, or nothing if that is done.
+
+    What `body` leaves in `StageRun.work` is there for the other process; it may write no tables.
+
+    Raises:
+        UserError: if no such process begins within `patience_s` seconds.
+
+    """
+    _, _, key = _identity(stage, config, inputs)
+    started = time.monotonic()
+    while _read_key(out / _WORK) != key:
+        done = read_manifest(out, missing_ok=True)
+        if done is not None and done.fingerprint == key and _outputs_present(out, done):
+            return
+        if time.monotonic() - started > patience_s:
+            raise UserError(f"The first process has not begun to write {str(out)!r} in {patience_s:.0f} seconds.")
+        time.sleep(_POLL_S)
+    with storage_errors(out):
+        body(StageRun(out, out / _WORK))
+
+
+def _identity(
+    stage: str, config: msgspec.Struct, inputs: Mapping[str, Path]
+) -> tuple[dict[str, Any], dict[str, str], str]:
+    """Return settings and the inputs' fingerprints, and the key that tells this run from all others."""
+    settings: dict[str, Any] = msgspec.to_builtins(config)
+    prints = {role: fingerprint(path) for role, path in sorted(inputs.items())}
+    key = digest_of([stage, shelfqa.__version__, msgspec.json.encode(settings).decode(), *map(str, prints.items())])
+    return settings, prints, key
 
 
 def read_manifest(folder: Path, *, missing_ok: bool = False) -> Manifest | None:
@@ -291,10 +330,10 @@ def fingerprint(path: Path) -> str:
     if not path.exists():
         raise InputError(f"There is no file or folder at {str(path)!r}.")
     if path.is_file():
-        return _file_hash(path)
+        return file_digest(path)
     manifest = read_manifest(path, missing_ok=True)
     if manifest is not None:
-        return _digest(_current_outputs(path, manifest))
+        return digest_of(_current_outputs(path, manifest))
     entries = []
     for root, folders, files in os.walk(path):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -302,7 +341,7 @@ def fingerprint(path: Path) -> str:
             file = Path(root) / name
             stat = file.lstat()
             entries.append(f"{file.relative_to(path)} {stat.st_size} {stat.st_mtime_ns}")
-    return _digest(entries)
+    return digest_of(entries)
 
 
 def _current_outputs(path: Path, manifest: Manifest) -> Iterator[str]:
@@ -312,7 +351,7 @@ def _current_outputs(path: Path, manifest: Manifest) -> Iterator[str]:
         if not file.exists():
             raise InputError(f"{str(file)!r} is gone: run the stage {manifest.stage!r} again.")
         edited = file.is_file() and (file.stat().st_size != output.bytes or file.stat().st_mtime_ns > made)
-        yield f"{name} {_file_hash(file) if edited else output.sha256}"
+        yield f"{name} {file_digest(file) if edited else output.sha256}"
 
 
 def _outputs_present(out: Path, manifest: Manifest) -> bool:
@@ -340,32 +379,3 @@ def _replace(source: Path, target: Path) -> None:
     if target.is_dir():
         shutil.rmtree(target)
     source.replace(target)
-
-
-def _files(path: Path) -> list[Path]:
-    return [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-
-
-def _size(path: Path) -> int:
-    return sum(file.stat().st_size for file in _files(path))
-
-
-def _content_hash(path: Path) -> str:
-    if path.is_file():
-        return _file_hash(path)
-    return _digest(f"{file.relative_to(path).as_posix()} {_file_hash(file)}" for file in _files(path))
-
-
-def _file_hash(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"Cannot read {str(path)!r}: {error.strerror}.") from None
-
-
-def _digest(parts: Iterable[str]) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part.encode("utf-8", "surrogatepass") + b"\n")
-    return digest.hexdigest()

@@ -70,11 +70,13 @@ def load_image(path: str | Path, *, max_side_px: int | None = None, max_pixels: 
         ImageError: with reason `missing`, `empty`, `not-an-image`, `too-large` or `truncated`.
 
     """
-    return decode_image(_read(Path(path), str(path)), str(path), max_side_px=max_side_px, max_pixels=max_pixels)
+    return decode_image(
+        read_image_file(Path(path), str(path)), str(path), max_side_px=max_side_px, max_pixels=max_pixels
+    )
 
 
-def _read(path: Path, name: str) -> bytes:
-    """Return the bytes of the file; `name` is used in messages. Raises `ImageError`."""
+def read_image_file(path: Path, name: str) -> bytes:
+    """Return the bytes of the file, for `decode_image`; `name` is used in messages. Raises as `load_image` does."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for ever
@@ -192,6 +194,11 @@ def is_blank(image: Image.Image) -> bool:
     return bool(((counts * away).sum(axis=1) < BLANK_SHARE * pixels).all())
 
 
+def content_hash(data: bytes) -> bytes:
+    """Return the digest by which equal files are known: BLAKE2b, 16 bytes long."""
+    return hashlib.blake2b(data, digest_size=16).digest()
+
+
 class Fingerprint(NamedTuple):
     """What curation and splitting need to know of a picture file.
 
@@ -225,8 +232,8 @@ def fingerprint_file(path: str | Path, *, name: str | None = None) -> Fingerprin
     name = str(path) if name is None else name
     size, content = 0, None
     try:
-        data = _read(Path(path), name)
-        size, content = len(data), hashlib.blake2b(data, digest_size=16).digest()
+        data = read_image_file(Path(path), name)
+        size, content = len(data), content_hash(data)
         image = decode_image(data, name)
         low = _low_frequencies(image)
         variance = float((low * low).sum() - low[0, 0] ** 2) / _HASH_INPUT_SIDE_PX**2

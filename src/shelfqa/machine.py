@@ -1,8 +1,17 @@
-"""What this machine has: processors and memory, as far as the system tells."""
+"""What this machine has: processors, memory and disk, as far as the system tells. MB are 10^6 bytes."""
 
 from __future__ import annotations
 
 import os
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+from shelfqa.errors import UserError
+
+_SYSTEM = Path("/")
+_NO_LIMIT_BYTES = 1 << 60
+"""Version 1 of control groups says "no limit" with a number near 2^63."""
 
 
 def processors() -> int:
@@ -18,3 +27,108 @@ def memory_mb() -> int | None:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 1_000_000
     except (AttributeError, ValueError, OSError):
         return None
+
+
+def memory_limit_mb(system: Path = _SYSTEM) -> int | None:
+    """Return the least memory that a container or control group allows this process, or None where none does.
+
+    Args:
+        system: the root of the file system, for tests.
+
+    """
+    limits = [limit for limit, _ in _control_groups(system)]
+    return min(limits) // 1_000_000 if limits else None
+
+
+def available_memory_mb(system: Path = _SYSTEM) -> int | None:
+    """Return the memory that can be taken now: what the system has left, and what a container's limit leaves.
+
+    Args:
+        system: the root of the file system, for tests.
+
+    """
+    left = [limit - used for limit, used in _control_groups(system)]
+    try:
+        for line in (system / "proc/meminfo").read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("MemAvailable:"):
+                left.append(int(line.split()[1]) * 1024)
+    except (OSError, ValueError, IndexError):
+        pass
+    return max(min(left), 0) // 1_000_000 if left else None
+
+
+def disk_free_mb(folder: Path) -> int | None:
+    """Return the free space where `folder` is or would be made, or None where the system does not tell."""
+    for place in (folder, *folder.resolve().parents):
+        try:
+            return shutil.disk_usage(place).free // 1_000_000
+        except OSError:
+            continue
+    return None
+
+
+def _control_groups(system: Path) -> list[tuple[int, int]]:
+    """Return limit and use, in bytes, of each control group of memory that holds this process and sets a limit."""
+    try:
+        lines = (system / "proc/self/cgroup").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        number, controllers, name = [*line.split(":", 2), "", ""][:3]
+        if number == "0" and not controllers:
+            root, limit, used = system / "sys/fs/cgroup", "memory.max", "memory.current"
+        elif "memory" in controllers.split(","):
+            root, limit, used = system / "sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"
+        else:
+            continue
+        inside = Path(name.strip("/"))
+        for group in (root / inside, *(root / parent for parent in inside.parents)):
+            at_most = _number(group / limit)
+            if at_most is not None and at_most < _NO_LIMIT_BYTES:
+                found.append((at_most, _number(group / used) or 0))
+    return found
+
+
+def _number(path: Path) -> int | None:
+    try:
+        return int(path.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+
+
+def cache_folder() -> Path | None:
+    """Return where what is costly to compute is kept between runs, None where `SHELFQA_CACHE` is off."""
+    if os.environ.get("SHELFQA_CACHE", "").strip().lower() in ("off", "0", "no", "false"):
+        return None
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "shelfqa"
+
+
+class Share(NamedTuple):
+    """Which of several processes this one is."""
+
+    rank: int = 0
+    processes: int = 1
+    rank_on_machine: int = 0
+
+
+def process_share() -> Share:
+    """Return what `accelerate launch` or `torchrun` says of this process; one process where they say nothing.
+
+    Raises:
+        UserError: if what they say is no share.
+
+    """
+    try:
+        share = Share(*(int(os.environ.get(name, default)) for name, default in _LAUNCHER_VARIABLES.items()))
+    except ValueError:
+        share = Share(-1)
+    if not 0 <= share.rank < share.processes:
+        raise UserError(
+            "The environment variables RANK and WORLD_SIZE tell no share of work: start with `accelerate launch`, or "
+            "unset them."
+        )
+    return share
+
+
+_LAUNCHER_VARIABLES = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}

@@ -11,10 +11,10 @@ import pyarrow as pa
 
 
 class Answer(NamedTuple):
-    """One answer a model considers, with its probability in [0, 1]."""
+    """One answer a model considers, with its probability in [0, 1]; None where the model does not tell."""
 
     text: str
-    probability: float
+    probability: float | None
 
 
 class Interval(NamedTuple):
@@ -109,6 +109,7 @@ PREDICTION_COLUMNS = pa.schema(
         "model": _text,
         "prediction": _text,  # null when it failed; "" when the model said nothing
         "error": _text,  # why it failed, else null
+        "reply": _text,  # what the model said in full, where the prediction was drawn from it
         "alternatives": ALTERNATIVES,  # best first; the first is the prediction
         "seconds": pa.float64(),  # share of the batch's time
         "question": _text,

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from shelfqa.errors import ConfigError, InputError
-from shelfqa.models.base import VqaModel
+from shelfqa.models.base import Decoding, Loading, VqaModel, one_of_each
 from shelfqa.models.loading import load_model
 from shelfqa.models.lora import LoraSettings, attach, merge, save_adapter, trainable_parameters
 from tiny_models import COLOURS, blip_checkpoint, mini_checkpoint, picture
@@ -35,11 +35,11 @@ def features_of(model: VqaModel) -> torch.Tensor:
 
 
 def texts(model: VqaModel, features: torch.Tensor) -> list[str]:
-    return [answers[0].text for answers in model.answer(features, INDEX, QUESTIONS, top_k=1)]
+    return [answers[0].text for answers in model.answer(features, one_of_each(QUESTIONS, INDEX), Decoding(top_k=1))]
 
 
 def fresh(checkpoint: Path) -> VqaModel:
-    model = load_model(str(checkpoint), device="cpu", dtype=torch.float32)
+    model = load_model(str(checkpoint), device="cpu", loading=Loading(dtype=torch.float32))
     from collections import Counter
 
     model.prepare_for_training(Counter(ANSWERS))
@@ -54,7 +54,7 @@ def test_eight_pairs_are_learned_saved_loaded_and_merged(checkpoint: Path, tmp_p
     trained = [one for one in model.module.parameters() if one.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=0.01)
     for _ in range(300):
-        loss = model.loss(features, INDEX, QUESTIONS, ANSWERS)
+        loss = model.loss(features, one_of_each(QUESTIONS, INDEX), ANSWERS)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
@@ -68,8 +68,8 @@ def test_eight_pairs_are_learned_saved_loaded_and_merged(checkpoint: Path, tmp_p
     for file in (tmp_path / "adapter").iterdir():
         assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes()
     loaded = load_model(str(checkpoint), adapter=tmp_path / "adapter", device="cpu")
-    before = model.answer(features, INDEX, QUESTIONS, top_k=3)
-    assert loaded.answer(features, INDEX, QUESTIONS, top_k=3) == before
+    before = model.answer(features, one_of_each(QUESTIONS, INDEX), Decoding(top_k=3))
+    assert loaded.answer(features, one_of_each(QUESTIONS, INDEX), Decoding(top_k=3)) == before
 
     merge(model, adapter)
     model.save_pretrained(tmp_path / "merged")
@@ -82,10 +82,10 @@ def test_eight_pairs_are_learned_saved_loaded_and_merged(checkpoint: Path, tmp_p
 def test_a_fresh_adapter_changes_no_answer(checkpoint: Path) -> None:
     model = fresh(checkpoint)
     features = features_of(model)
-    before = model.answer(features, INDEX, QUESTIONS, top_k=2)
+    before = model.answer(features, one_of_each(QUESTIONS, INDEX), Decoding(top_k=2))
     attach(model, SETTINGS)
     model.module.eval()
-    assert model.answer(features, INDEX, QUESTIONS, top_k=2) == before
+    assert model.answer(features, one_of_each(QUESTIONS, INDEX), Decoding(top_k=2)) == before
 
 
 @pytest.mark.parametrize("group", ["vision", "connector", "language"])
@@ -95,7 +95,7 @@ def test_each_group_can_be_the_target(checkpoint: Path, group: str) -> None:
     counts = trainable_parameters(model)
     assert list(counts) == [group, "total"]
     features = model.encode_images([picture(rgb) for rgb in COLOURS.values()])
-    model.loss(features, INDEX, QUESTIONS, ANSWERS).backward()
+    model.loss(features, one_of_each(QUESTIONS, INDEX), ANSWERS).backward()
     gradients = [weight.grad for weight in model.module.parameters() if weight.requires_grad]
     assert any(gradient is not None and bool(gradient.abs().sum() > 0) for gradient in gradients)
 

@@ -14,9 +14,10 @@ from shelfqa import artifacts
 from shelfqa.artifacts import read_table
 from shelfqa.errors import ConfigError, InputError
 from shelfqa.models import answering
+from shelfqa.models.asking import derangement
 from shelfqa.models.loading import load_model
 from shelfqa.records import PREDICTION_COLUMNS
-from shelfqa.stages.predict import PredictConfig, derangement, predict
+from shelfqa.stages.predict import PredictConfig, predict
 from tiny_models import COLOURS, mini_checkpoint, picture, questions_artifact
 
 

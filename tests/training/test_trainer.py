@@ -60,8 +60,8 @@ def test_a_loss_that_is_no_number_names_the_questions(
     run = trainer(checkpoint_folder, pictures, tmp_path / "work")
     plain = run.model.loss
 
-    def broken(features: Any, index: Any, questions: Any, answers: Any) -> Any:
-        loss = plain(features, index, questions, answers)
+    def broken(features: Any, queries: Any, answers: Any) -> Any:
+        loss = plain(features, queries, answers)
         return loss * float("nan") if run.state["step"] == 3 else loss
 
     monkeypatch.setattr(run.model, "loss", broken)
@@ -114,7 +114,7 @@ def test_features_on_disk_are_those_of_the_tower(
     assert list(cached.errors) == list(live.errors) == [0]
     with torch.no_grad():
         assert torch.allclose(cached.features([3, 1]), live.features([3, 1]), atol=1e-5)
-    monkeypatch.setattr(type(model), "encode_pixels", None)
+    monkeypatch.setattr(type(model), "encode", None)
     again = feature_source(model, pictures, tmp_path, trains_vision=False)
     assert torch.equal(again.features([1, 2, 3]), cached.features([1, 2, 3]))
 

@@ -35,6 +35,7 @@ _COMMANDS = {
     "report": _Command("shelfqa.cli.scores:report", "Write one offline HTML page about a run."),
     "models": _Command("shelfqa.cli.models:models", "List the models that shelfqa knows by name."),
     "metrics": _Command("shelfqa.cli.scores:metrics", "List the metrics."),
+    "doctor": _Command("shelfqa.cli.doctor:doctor", "Say what this machine has, lacks, and can run."),
 }
 
 

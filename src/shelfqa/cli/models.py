@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import click
 
+from shelfqa.cli.convert import convert
 from shelfqa.cli.options import (
     ARTIFACT,
     config_from,
@@ -17,6 +19,7 @@ from shelfqa.cli.options import (
     out_option,
     show_manifest,
 )
+from shelfqa.machine import process_share, processors
 from shelfqa.stages import predict as predict_stage
 from shelfqa.stages import train as train_stage
 
@@ -43,6 +46,7 @@ def train(questions: Path, out: Path, images: Path | None, device: str, as_json:
 @images_option
 @click.option("--adapter", type=ARTIFACT, help="Folder of a LoRA adapter, as `shelfqa train` writes it.")
 @device_option
+@click.option("--workers", type=click.IntRange(1), default=min(processors(), 8), help="Threads that decode pictures.")
 @config_options(predict_stage.PredictConfig)
 @json_option
 def predict(
@@ -51,29 +55,40 @@ def predict(
     images: Path | None,
     adapter: Path | None,
     device: str,
+    workers: int,
     as_json: bool,
     **options: Any,
 ) -> None:
     """Answer questions about pictures, with the k best answers and their probabilities.
 
-    A picture that cannot be read, or a question that cannot be asked, is recorded as a failure; the rest goes on.
+    A picture that cannot be read, or a question that cannot be asked, is recorded as a failure; the rest goes on. A
+    killed run goes on where it was. Several GPUs: accelerate launch --num_processes N -m shelfqa.cli predict …
     """
     config = config_from(predict_stage.PredictConfig, options)
-    manifest = predict_stage.predict(questions, out, config, images=images, adapter=adapter, device=device)
-    show_manifest(manifest, out, as_json)
+    where: dict[str, Any] = {"images": images, "adapter": adapter, "device": device, "workers": workers}
+    if process_share().rank > 0:
+        predict_stage.predict_share(questions, out, config, **where)
+    else:
+        show_manifest(predict_stage.predict(questions, out, config, **where), out, as_json)
 
 
-@click.command()
+@click.group(invoke_without_command=True, epilog="Example:  shelfqa models --json")
 @json_option
-def models(as_json: bool) -> None:
-    """List the models that shelfqa knows by name; any other hub name or folder works too."""
-    import json
+@click.pass_context
+def models(context: click.Context, as_json: bool) -> None:
+    """List the models that shelfqa knows by name; any other hub name or folder of their families works too.
 
+    `shelfqa doctor` says which of them this machine can run.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from shelfqa.cli.model_table import print_presets
     from shelfqa.models.presets import PRESETS
 
     if as_json:
-        click.echo(json.dumps({name: preset._asdict() for name, preset in PRESETS.items()}))
-        return
-    width = max(map(len, PRESETS))
-    for name, preset in PRESETS.items():
-        click.echo(f"{name:<{width}}  {preset.family:<10}  {preset.parameters:>5}  {preset.licence:<12}  {preset.note}")
+        click.echo(json.dumps({name: preset.as_dict() for name, preset in PRESETS.items()}))
+    else:
+        print_presets(PRESETS)
+
+
+models.add_command(convert)

@@ -6,31 +6,52 @@ Importing this module imports no torch; a run whose parts are all done never doe
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shelfqa.artifacts import read_table, write_parquet
-from shelfqa.progress import progress
+from shelfqa.errors import UserError
+from shelfqa.machine import Share
+from shelfqa.models.wording import Wording
+from shelfqa.progress import Tick, progress
 from shelfqa.records import ALTERNATIVES, Answer
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from torch import Tensor
 
-    from shelfqa.models.base import Decoded, VqaModel
+    from shelfqa.models.base import Query, VqaModel
+    from shelfqa.models.batching import BatchSize, Decoded
 
 PART_QUESTIONS = 128
 """What a kill costs at most, and how many questions are batched by length."""
-_QUESTIONS_AT_ONCE = {"cpu": 32, "cuda": 256}
-_IMAGES_AT_ONCE = {"cpu": 16, "cuda": 64}
+_QUESTIONS_AT_ONCE = {"cpu": 32, "cuda": 16}
+_IMAGES_AT_ONCE = 8
+_MOST_AT_ONCE = 512
+"""How far batches grow on a GPU while its memory allows."""
+_POLL_S = 0.1
+_SILENCE_S = 600.0
+"""How long the first process waits for the others without seeing a new part."""
+
+
+class Example(NamedTuple):
+    """A solved example that is shown before a question."""
+
+    question: str
+    answer: str
+    pictures: tuple[Path, ...]
 
 
 class Asked(NamedTuple):
-    """A question and the file of the picture that it is asked of, if there is one."""
+    """A question and the files of the pictures that it is asked of."""
 
     question: str
-    picture: Path | None
+    pictures: tuple[Path, ...]
+    examples: tuple[Example, ...] = ()
+    candidates: tuple[str, ...] = ()
+    """The answers to choose from; empty where the model may say anything."""
+    texts: tuple[str, ...] = ()
+    """What was read on the pictures."""
 
 
 class Found(NamedTuple):
@@ -40,16 +61,34 @@ class Found(NamedTuple):
     error: str | None
     seconds: float
     """This question's share of its part's time."""
+    reply: str | None = None
+    """What the model said in full, where the best answer was drawn from it."""
+
+
+class Search(NamedTuple):
+    """How answers are found; the fields are those of `base.Decoding`, which needs torch."""
+
+    top_k: int = 5
+    beams: int | None = None
+    max_new_tokens: int = 20
+    one_word: bool = False
+
+
+class Pace(NamedTuple):
+    """How fast a run goes; the answers do not depend on it but for rounding."""
+
+    batch_size: int | None = None
+    """Questions at once; by default found by what the memory holds. Halved where memory is short."""
+    workers: int = 2
+    """Threads that decode pictures."""
+    share: Share = Share()
 
 
 class _Part(NamedTuple):
-    """Questions, by position, that are answered and saved together, by picture."""
+    """Questions, by position, that are answered and saved together."""
 
     number: int
-    positions: dict[Path, list[int]]
-
-    def __len__(self) -> int:
-        return sum(map(len, self.positions.values()))
+    positions: list[int]
 
 
 def answer_in_parts(
@@ -57,103 +96,212 @@ def answer_in_parts(
     load: Callable[[], VqaModel],
     folder: Path,
     *,
-    top_k: int,
-    batch_size: int | None = None,
-) -> list[Found]:
-    """Return what is found for each question; questions of one picture share its features.
+    wording: Wording,
+    search: Search,
+    pace: Pace,
+) -> list[Found] | None:
+    """Return what is found for each question, or None in all processes but the first.
 
     Args:
-        asked: the questions.
+        asked: the questions; those of the same pictures are answered together.
         load: makes the model; called only if something is left to do.
         folder: where parts are kept; those that are there already are read.
-        top_k: how many answers to keep.
-        batch_size: questions at once, by default what suits the device; halved where memory is short.
+        wording: how questions are put, and what is made of replies.
+        search: how answers are found.
+        pace: batch size, threads and the process's share.
+
+    Raises:
+        UserError: if the model or the memory fails, or the other processes fall silent.
 
     """
     found: dict[int, Found] = {}
-    by_picture: dict[Path, list[int]] = {}
+    by_context: dict[Any, list[int]] = {}
     for position, one in enumerate(asked):
-        if one.picture is None:
-            found[position] = Found([], "no picture: the row names none", 0.0)
-        elif not one.question.strip():
-            found[position] = Found([], "empty question: nothing is asked", 0.0)
+        error = cannot_be_asked(one)
+        if error is not None:
+            found[position] = Found([], error, 0.0)
         else:
-            by_picture.setdefault(one.picture, []).append(position)
-    parts = list(_parts(by_picture))
+            by_context.setdefault((one.pictures, one.examples), []).append(position)
+    parts = list(_parts(by_context.values()))
     files = [folder / f"part-{part.number:06d}.parquet" for part in parts]
-    todo = [part for part, file in zip(parts, files, strict=True) if not file.is_file()]
-    if todo:
-        model = load()
-
-        from shelfqa.models.base import decode_ahead
-
-        decoded = decode_ahead(model, [path for part in todo for path in part.positions])
-        total = sum(map(len, parts))
-        done = total - sum(map(len, todo))
-        with progress("answer", total) as tick:
-            for part in todo:
-                answers = _answer_part(model, decoded, part, asked, top_k, batch_size)
-                write_parquet(files[part.number], _table(answers))
-                done += len(part)
-                tick(done)
+    mine = [part for part in parts if part.number % pace.share.processes == pace.share.rank]
+    todo = [part for part in mine if not files[part.number].is_file()]
+    with progress("answer", sum(len(part.positions) for part in parts)) as tick:
+        if todo:
+            _answer_parts(_Run(load(), asked, wording, search), parts, todo, files, pace, tick)
+        if pace.share.rank > 0:
+            return None
+        _wait_for(files, tick, parts)
     for file in files:
         found.update(_read(file))
     return [found[position] for position in range(len(asked))]
 
 
-def _parts(by_picture: dict[Path, list[int]]) -> Iterator[_Part]:
-    """Yield the questions in parts of whole pictures, in the order of the pictures."""
-    number, size = 0, 0
-    positions: dict[Path, list[int]] = {}
-    for path, group in by_picture.items():
-        positions[path] = group
-        size += len(group)
-        if size >= PART_QUESTIONS:
-            yield _Part(number, positions)
-            number, size, positions = number + 1, 0, {}
+def _parts(groups: Iterable[list[int]]) -> Iterator[_Part]:
+    """Yield the questions in parts of whole groups, but for groups that are larger than a part."""
+    number = 0
+    positions: list[int] = []
+    for group in groups:
+        for start in range(0, len(group), PART_QUESTIONS):
+            positions.extend(group[start : start + PART_QUESTIONS])
+            if len(positions) >= PART_QUESTIONS:
+                yield _Part(number, positions)
+                number, positions = number + 1, []
     if positions:
         yield _Part(number, positions)
 
 
-def _answer_part(
-    model: VqaModel,
-    decoded: Iterator[Decoded],
-    part: _Part,
-    asked: Sequence[Asked],
-    top_k: int,
-    batch_size: int | None,
-) -> dict[int, Found]:
-    import torch
+class _Run:
+    """A model, what it is asked and how."""
 
-    from shelfqa.models.base import answer_in_batches, encode_in_batches
+    def __init__(self, model: VqaModel, asked: Sequence[Asked], wording: Wording, search: Search) -> None:
+        from shelfqa.models.base import Decoding
 
-    started = time.monotonic()
-    found: dict[int, Found] = {}
-    pixels: list[Tensor] = []
-    index: list[int] = []
-    positions: list[int] = []
-    for group in part.positions.values():
-        picture = next(decoded)
-        if picture.pixels is None:
-            found.update((position, Found([], picture.error, 0.0)) for position in group)
-            continue
-        index.extend([len(pixels)] * len(group))
-        positions.extend(group)
-        pixels.append(picture.pixels)
-    if positions:
-        device = model.device.type
-        features = encode_in_batches(model, torch.cat(pixels), _IMAGES_AT_ONCE.get(device, 16))
+        self.model = model
+        self.asked = asked
+        self.wording = wording.resolved(model.name, model.module.config.model_type, model.family)
+        self.decoding = Decoding(**search._asdict())
+        if model.needs_candidates and not all(one.candidates for one in asked):
+            raise UserError(
+                f"{model.name!r} only chooses from a list of answers: give one with --candidates common, all, per-type "
+                "or a file."
+            )
+        if not model.takes_shots and any(one.examples for one in asked):
+            raise UserError(f"{model.name!r} takes no examples: leave out --examples.")
+
+    def pictures(self, part: _Part) -> list[Path]:
+        """Return the pictures that a part needs, each once."""
+        paths: dict[Path, None] = {}
+        for position in part.positions:
+            one = self.asked[position]
+            if self.model.takes_several_images:
+                paths.update(dict.fromkeys(path for example in one.examples for path in example.pictures))
+            paths.update(dict.fromkeys(one.pictures))
+        return list(paths)
+
+    def encode(self, paths: Sequence[Path], decoded: Iterator[Decoded], size: BatchSize) -> _Encoded:
+        """Return the features of each picture, or why there are none; as few as possible are held undecoded."""
+        from shelfqa.models.batching import encode_in_batches
+
+        features: dict[Path, Any] = {}
+        errors: dict[Path, str] = {}
+        waiting: dict[Path, Any] = {}
+        for number, path in enumerate(paths, 1):
+            picture = next(decoded)
+            if picture.inputs is None:
+                errors[path] = picture.error or "unreadable"
+            else:
+                waiting[path] = picture.inputs
+            if waiting and (len(waiting) >= size.rows or number == len(paths)):
+                features.update(zip(waiting, encode_in_batches(self.model, list(waiting.values()), size), strict=True))
+                waiting.clear()
+        return _Encoded(features, errors)
+
+    def answer(self, part: _Part, encoded: _Encoded, size: BatchSize) -> dict[int, Found]:
+        """Return what is found for the questions of a part; one that cannot be answered fails alone."""
+        from shelfqa.models.batching import answer_in_batches
+
+        place = {path: number for number, path in enumerate(encoded.features)}
+        found: dict[int, Found] = {}
+        queries: dict[int, Query] = {}
+        for position in part.positions:
+            error = self._error(self.asked[position], encoded.errors)
+            if error is None:
+                queries[position] = self._query(self.asked[position], place)
+            else:
+                found[position] = Found([], error, 0.0)
         answers = answer_in_batches(
-            model,
-            features,
-            index,
-            [asked[position].question for position in positions],
-            top_k=top_k,
-            batch_size=batch_size or _QUESTIONS_AT_ONCE.get(device, 32),
+            self.model, list(encoded.features.values()), list(queries.values()), self.decoding, size
         )
-        share = (time.monotonic() - started) / len(positions)
-        found.update((position, Found(best, None, share)) for position, best in zip(positions, answers, strict=True))
-    return found
+        for position, best in zip(queries, answers, strict=True):
+            found[position] = in_form(best, self.asked[position].question, self.wording)
+        return found
+
+    def _error(self, one: Asked, unreadable: dict[Path, str]) -> str | None:
+        if len(one.pictures) > 1 and not self.model.takes_several_images:
+            return f"several pictures: {self.model.name} takes one (see --use-images)"
+        return next((unreadable[path] for path in one.pictures if path in unreadable), None)
+
+    def _query(self, one: Asked, place: dict[Path, int]) -> Query:
+        """Return the question as the model takes it; examples whose picture cannot be read are left out."""
+        from shelfqa.models.base import Query, Shot
+
+        def shown(example: Example) -> tuple[Path, ...]:
+            return example.pictures if self.model.takes_several_images else ()
+
+        shots = tuple(
+            Shot(self.wording.words(example.question), example.answer, tuple(place[path] for path in shown(example)))
+            for example in one.examples
+            if all(path in place for path in shown(example))
+        )
+        words = self.wording.words(one.question, one.texts)
+        return Query(words, tuple(place[path] for path in one.pictures), shots, one.candidates)
+
+
+class _Encoded(NamedTuple):
+    """The features of a part's pictures, and why others have none."""
+
+    features: dict[Path, Any]
+    errors: dict[Path, str]
+
+
+def cannot_be_asked(one: Asked) -> str | None:
+    """Return why a question cannot be asked of any model, or None."""
+    if not one.pictures:
+        return "no picture: the row names none"
+    return None if one.question.strip() else "empty question: nothing is asked"
+
+
+def in_form(answers: Sequence[Answer], question: str, wording: Wording) -> Found:
+    """Return answers in the form that the wording asks for; of equal ones the likeliest counts."""
+    reduced: dict[str, Answer] = {}
+    for answer in answers:
+        text = wording.reduced(answer.text, question)
+        reduced.setdefault(text, Answer(text, answer.probability))
+    best = list(reduced.values())
+    reply = answers[0].text if answers and best[0].text != answers[0].text else None
+    return Found(best, None, 0.0, reply)
+
+
+def _answer_parts(
+    run: _Run, parts: Sequence[_Part], todo: Sequence[_Part], files: Sequence[Path], pace: Pace, tick: Tick
+) -> None:
+    """Answer the parts `todo` and write each to its file."""
+    from shelfqa.models.batching import BatchSize, decode_ahead
+
+    device = run.model.device.type
+    most = _MOST_AT_ONCE if device == "cuda" and pace.batch_size is None else None
+    questions_at_once = BatchSize(pace.batch_size or _QUESTIONS_AT_ONCE.get(device, 16), most=most)
+    images_at_once = BatchSize(_IMAGES_AT_ONCE, most=most)
+    decoded = decode_ahead(run.model, [path for part in todo for path in run.pictures(part)], workers=pace.workers)
+    for part in todo:
+        started = time.monotonic()
+        found = run.answer(part, run.encode(run.pictures(part), decoded, images_at_once), questions_at_once)
+        share = (time.monotonic() - started) / max(1, sum(one.error is None for one in found.values()))
+        timed = {position: one._replace(seconds=0.0 if one.error else share) for position, one in found.items()}
+        write_parquet(files[part.number], _table(timed))
+        tick(
+            sum(len(other.positions) for other in parts if files[other.number].is_file()),
+            f"{questions_at_once.rows} at once" if most else "",
+        )
+
+
+def _wait_for(files: Sequence[Path], tick: Tick, parts: Sequence[_Part]) -> None:
+    """Return when all parts are there; other processes write them."""
+    seen, since = -1, time.monotonic()
+    while True:
+        done = [part for part, file in zip(parts, files, strict=True) if file.is_file()]
+        if len(done) != seen:
+            seen, since = len(done), time.monotonic()
+            tick(sum(len(part.positions) for part in done))
+        if len(done) == len(parts):
+            return
+        if time.monotonic() - since > _SILENCE_S:
+            raise UserError(
+                f"The other processes have answered nothing for {_SILENCE_S:.0f} seconds: see what they say, then run "
+                "the same command again; what is done is kept."
+            )
+        time.sleep(_POLL_S)
 
 
 def alternatives(found: Found) -> list[dict[str, object]]:
@@ -164,9 +312,21 @@ def alternatives(found: Found) -> list[dict[str, object]]:
 def _table(found: dict[int, Found]) -> pa.Table:
     import pyarrow as pa
 
-    columns = {"row": pa.int64(), "alternatives": ALTERNATIVES, "error": pa.string(), "seconds": pa.float64()}
+    columns = {
+        "row": pa.int64(),
+        "alternatives": ALTERNATIVES,
+        "error": pa.string(),
+        "seconds": pa.float64(),
+        "reply": pa.string(),
+    }
     values = [
-        {"row": row, "alternatives": alternatives(one), "error": one.error, "seconds": one.seconds}
+        {
+            "row": row,
+            "alternatives": alternatives(one),
+            "error": one.error,
+            "seconds": one.seconds,
+            "reply": one.reply,
+        }
         for row, one in sorted(found.items())
     ]
     return pa.Table.from_pylist(values, schema=pa.schema(columns))
@@ -175,4 +335,4 @@ def _table(found: dict[int, Found]) -> pa.Table:
 def _read(file: Path) -> Iterator[tuple[int, Found]]:
     for row in read_table(file, file.stem).to_pylist():
         answers = [Answer(one["answer"], one["probability"]) for one in row["alternatives"]]
-        yield row["row"], Found(answers, row["error"], row["seconds"])
+        yield row["row"], Found(answers, row["error"], row["seconds"], row["reply"])

@@ -1,29 +1,92 @@
 """What every visual question answering model can do, whatever its family.
 
 Shapes: n images, q questions, p positions of a picture, d channels. An adapter answers by calling the parts of a
-transformers model directly, so that the vision features of one picture serve all of its questions.
+transformers model directly, so that what is computed of one picture serves all of its questions.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from shelfqa.errors import InputError, UserError
-from shelfqa.images import try_image
+from shelfqa.errors import ImageError, InputError
+from shelfqa.images import load_image
 from shelfqa.records import Answer
 
-T = TypeVar("T")
+PictureInputs = Mapping[str, Tensor]
+"""One picture as its image processor makes it, on the CPU: tensors of the names that the model's tower takes."""
 
-_DECODED_AHEAD = 32
+Features = Sequence[Any]
+"""What is computed once a picture, one entry each: a tensor [p, d], or what else an adapter keeps of a picture."""
+
+
+class Shot(NamedTuple):
+    """A solved example that is shown before a question."""
+
+    question: str
+    answer: str
+    images: tuple[int, ...] = ()
+
+
+class Query(NamedTuple):
+    """A question as the model is to read it; pictures are given by their places among the features."""
+
+    question: str
+    images: tuple[int, ...]
+    shots: tuple[Shot, ...] = ()
+    candidates: tuple[str, ...] = ()
+    """The answers to choose from; empty where the model may say anything."""
+
+
+class Decoding(NamedTuple):
+    """How answers are found."""
+
+    top_k: int = 5
+    """How many distinct answers to return at most."""
+    beams: int | None = None
+    """Beams of the search where the model writes; by default what the adapter says. At least `top_k` are used."""
+    max_new_tokens: int = 20
+    """Longest answer in tokens, its end counted in."""
+    one_word: bool = False
+    """Whether to stop as soon as a second word begins."""
+
+
+class Loading(NamedTuple):
+    """How a checkpoint is read."""
+
+    dtype: torch.dtype = torch.float32
+    attention: str | None = None
+    """`sdpa`, `flash_attention_2` or `eager`; by default what transformers chooses."""
+    remote_code: bool = False
+    """Whether code that comes with the checkpoint may run."""
+    pickled_weights: bool = False
+    """Whether weights may come from `.bin` files, read by torch's restricted unpickler."""
+    image_side_px: int | None = None
+    """The resolution that pictures are scaled to; by default the checkpoint's own."""
+    split_images: bool | None = None
+    """Whether large pictures are cut into tiles, where the model knows tiles; by default as the checkpoint says."""
+    answers: tuple[str, ...] = ()
+    """The meaning of a classifier's outputs, where the checkpoint does not tell."""
+    regions: str | None = None
+    """Where a model of regions takes them from: a ResNet's folder or hub name, or precomputed features."""
+
+    def of_model(self) -> dict[str, Any]:
+        """Return what `from_pretrained` of a model takes."""
+        settings: dict[str, Any] = {"dtype": self.dtype, "trust_remote_code": self.remote_code}
+        if not self.pickled_weights:
+            settings["use_safetensors"] = True
+        return settings if self.attention is None else settings | {"attn_implementation": self.attention}
+
+    def of_processor(self) -> dict[str, Any]:
+        """Return what `from_pretrained` of a processor takes: PIL scales pictures, with torchvision or without."""
+        return {"trust_remote_code": self.remote_code, "backend": "pil"}
 
 
 class Truncation(NamedTuple):
@@ -36,39 +99,69 @@ class Truncation(NamedTuple):
 class VqaModel(ABC):
     """A model that answers questions about pictures; `module` is the transformers model that it drives."""
 
-    family: str
+    family: ClassVar[str]
+    beams: ClassVar[int] = 1
+    """How many beams are searched by default; 1 takes the likeliest token each time."""
+    takes_shots: bool = False
+    """Whether solved examples can be shown before the question."""
+    takes_several_images: bool = False
+    """Whether a question may be about more than one picture."""
+    needs_candidates: bool = False
+    """Whether the model can only choose from a list that the query brings."""
+    shares_prompts: bool = False
+    """Whether questions about the same pictures are cheaper in one batch, since they share the prompt's beginning."""
+
     name: str
     """What the user called it: a preset, a hub name or a folder."""
     module: nn.Module
     fingerprint: str = ""
     """Tells the base weights apart, so that an adapter is not put on another model (`loading.weights_fingerprint`)."""
 
+    @classmethod
     @abstractmethod
-    def pixels(self, images: Sequence[Image.Image]) -> Tensor:
-        """Turn RGB pictures into the tower's input [n, 3, height, width], on the CPU; threads may call it."""
+    def from_pretrained(cls, source: str, name: str, loading: Loading) -> Self:
+        """Read a checkpoint from a folder or the hub."""
 
     @abstractmethod
-    def encode_pixels(self, pixels: Tensor) -> Tensor:
-        """Map the output of `pixels` to vision features [n, p, d]: what is computed once a picture."""
+    def inputs(self, image: Image.Image) -> PictureInputs:
+        """Turn an RGB picture into the tower's input, on the CPU; threads may call it."""
+
+    def inputs_of(self, path: Path) -> PictureInputs:
+        """Turn the picture at `path` into the tower's input, on the CPU; threads may call it.
+
+        Raises:
+            ImageError: if it cannot be read, or the model's processor does not take its shape.
+
+        """
+        image = load_image(path)
+        try:
+            return self.inputs(image)
+        except (ValueError, ZeroDivisionError) as error:
+            width, height = image.size
+            raise ImageError(
+                "unsuitable", f"the model's processor refuses {width} x {height} pixels: {error}"
+            ) from None
 
     @abstractmethod
-    def answer(
-        self, features: Tensor, image_index: Sequence[int], questions: Sequence[str], *, top_k: int
-    ) -> list[list[Answer]]:
-        """Return the `top_k` best distinct answers to each question, best first.
+    def encode(self, pictures: Sequence[PictureInputs]) -> Features:
+        """Map outputs of `inputs` to vision features, one entry a picture: what is computed once a picture."""
+
+    @abstractmethod
+    def answer(self, features: Features, queries: Sequence[Query], decoding: Decoding) -> list[list[Answer]]:
+        """Return the best distinct answers to each question, best first, with their probabilities.
+
+        A probability is that of the whole answer, its end included, among all that the model could say. So those of
+        all texts sum to 1 and those of the k best to less; what else is in the batch changes nothing.
 
         Args:
-            features: [n, p, d], from `encode_images`.
-            image_index: which image each question is about.
-            questions: any text; what is longer than the model reads is cut.
-            top_k: how many answers at most.
+            features: from `encode`.
+            queries: the questions; what is longer than the model reads is cut.
+            decoding: how many answers, and how they are found.
 
         """
 
     @abstractmethod
-    def loss(
-        self, features: Tensor, image_index: Sequence[int], questions: Sequence[str], answers: Sequence[str]
-    ) -> Tensor:
+    def loss(self, features: Features, queries: Sequence[Query], answers: Sequence[str]) -> Tensor:
         """Return the mean training loss over the answers alone: no padding, no question tokens in it."""
 
     @abstractmethod
@@ -103,9 +196,9 @@ class VqaModel(ABC):
         if any(state.values()):
             raise InputError(f"The adapter brings {', '.join(state)}, for which {self.name!r} has no place.")
 
-    def encode_images(self, images: Sequence[Image.Image]) -> Tensor:
-        """Map RGB pictures to vision features [n, p, d]."""
-        return self.encode_pixels(self.pixels(images))
+    def encode_images(self, images: Sequence[Image.Image]) -> Features:
+        """Map RGB pictures to vision features."""
+        return self.encode([self.inputs(image) for image in images])
 
     @property
     def device(self) -> torch.device:
@@ -126,87 +219,39 @@ class VqaModel(ABC):
                     best, found = len(prefix), group
         return found
 
+    def placed(self, tensor: Tensor) -> Tensor:
+        """Return a tensor of floats where the weights are, in their type unless autocast chooses it."""
+        if torch.is_autocast_enabled(self.device.type):
+            return tensor.to(self.device)
+        return tensor.to(self.device, self.dtype)
 
-class Decoded(NamedTuple):
-    """A picture as the tower's input [1, 3, height, width], or why there is none."""
+    def distinct_images(self, features: Features, queries: Sequence[Query]) -> tuple[Tensor, Tensor]:
+        """Return the features [m, p, d] of the pictures asked about, each once, and which [q] each question is about.
 
-    pixels: Tensor | None
-    error: str | None
-
-
-def decode_ahead(model: VqaModel, paths: Sequence[Path], *, workers: int = 2) -> Iterator[Decoded]:
-    """Yield the pictures at `paths` in order, read and scaled by threads a little ahead of who takes them."""
-
-    def decode(path: Path) -> Decoded:
-        loaded = try_image(path)
-        if loaded.image is None:
-            return Decoded(None, loaded.error)
-        return Decoded(model.pixels([loaded.image]), None)
-
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[Decoded]] = deque()
-        for path in paths:
-            waiting.append(pool.submit(decode, path))
-            if len(waiting) > _DECODED_AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        For adapters whose features are tensors of one shape and whose questions are about one picture each.
+        """
+        used, index = torch.unique(torch.tensor([query.images[0] for query in queries]), return_inverse=True)
+        if isinstance(features, Tensor):
+            pictures = features[used.to(features.device)]
+        else:
+            pictures = torch.stack([features[place] for place in used.tolist()])
+        return self.placed(pictures), index.to(self.device)
 
 
-def encode_in_batches(model: VqaModel, pixels: Tensor, batch_size: int) -> Tensor:
-    """Return the features of `pixels` [n, …], with half the batch again and again where memory is short."""
-    with torch.no_grad():
-        return torch.cat(
-            in_shrinking_batches(range(len(pixels)), batch_size, lambda rows: [model.encode_pixels(pixels[list(rows)])])
-        )
+def all_places(query: Query) -> list[int]:
+    """Return the places of all pictures that a query shows, its examples' first."""
+    return [place for shot in query.shots for place in shot.images] + list(query.images)
 
 
-def answer_in_batches(
-    model: VqaModel,
-    features: Tensor,
-    image_index: Sequence[int],
-    questions: Sequence[str],
-    *,
-    top_k: int,
-    batch_size: int,
-) -> list[list[Answer]]:
-    """Return `model.answer` for any number of questions, in batches of about equal length."""
-    order = sorted(range(len(questions)), key=lambda row: (len(questions[row]), row))
-
-    def answer(rows: Sequence[int]) -> list[tuple[int, list[Answer]]]:
-        found = model.answer(
-            features, [image_index[row] for row in rows], [questions[row] for row in rows], top_k=top_k
-        )
-        return list(zip(rows, found, strict=True))
-
-    answers: list[list[Answer]] = [[] for _ in questions]
-    with torch.no_grad():
-        for row, found in in_shrinking_batches(order, batch_size, answer):
-            answers[row] = found
-    return answers
+def one_of_each(questions: Sequence[str], image_index: Iterable[int]) -> list[Query]:
+    """Return queries that ask each question of one picture."""
+    return [Query(question, (image,)) for question, image in zip(questions, image_index, strict=True)]
 
 
-def in_shrinking_batches(rows: Sequence[int], batch_size: int, work: Callable[[Sequence[int]], Sequence[T]]) -> list[T]:
-    """Call `work` on runs of `rows` and join the results; a run that is too large for the memory is halved.
-
-    Raises:
-        UserError: if the memory does not suffice for a single row.
-
-    """
-    done: list[T] = []
-    start = 0
-    while start < len(rows):
-        run = rows[start : start + batch_size]
-        try:
-            done.extend(work(run))
-        except torch.OutOfMemoryError:
-            if len(run) == 1:
-                raise UserError(
-                    "Not enough memory on the device for a single question: run with --device cpu, or choose a "
-                    "smaller model (`shelfqa models` lists them)."
-                ) from None
-            batch_size = (len(run) + 1) // 2
-            torch.cuda.empty_cache()
-            continue
-        start += len(run)
-    return done
+def distinct_answers(found: Iterable[Answer], top_k: int) -> list[Answer]:
+    """Return the first `top_k` distinct texts, stripped; `found` is best first, and the likeliest spelling counts."""
+    best: dict[str, float | None] = {}
+    for answer in found:
+        probability = answer.probability
+        best.setdefault(answer.text.strip(), None if probability is None else min(probability, 1.0))
+    return [Answer(text, probability) for text, probability in list(best.items())[:top_k]]

@@ -15,22 +15,56 @@ from shelfqa.registry import Registry
 if TYPE_CHECKING:
     import torch
 
-    from shelfqa.models.base import VqaModel
+    from shelfqa.models.base import Loading, VqaModel
 
 FAMILIES = Registry(
     "model family",
-    {"blip": "shelfqa.models.seq2seq:BlipVqa", "shelfqa-mini": "shelfqa.models.classifier:MiniVqa"},
+    {
+        "any-image-text-to-text": "shelfqa.models.adapters.any_chat:AnyChatVqa",
+        "blip": "shelfqa.models.adapters.blip:BlipVqa",
+        "blip-2": "shelfqa.models.adapters.blip2:Blip2Vqa",
+        "idefics2": "shelfqa.models.adapters.chat:ChatVqa",
+        "idefics3": "shelfqa.models.adapters.chat:ChatVqa",
+        "instructblip": "shelfqa.models.adapters.blip2:Blip2Vqa",
+        "llava": "shelfqa.models.adapters.chat:ChatVqa",
+        "ofa": "shelfqa.models.adapters.ofa:OfaVqa",
+        "paligemma": "shelfqa.models.adapters.chat:ChatVqa",
+        "qwen2_5_vl": "shelfqa.models.adapters.chat:ChatVqa",
+        "qwen2_vl": "shelfqa.models.adapters.chat:ChatVqa",
+        "smolvlm": "shelfqa.models.adapters.chat:ChatVqa",
+        "clip": "shelfqa.models.adapters.dual_encoder:DualEncoderVqa",
+        "lxmert": "shelfqa.models.adapters.lxmert:LxmertVqa",
+        "shelfqa-mini": "shelfqa.models.adapters.mini:MiniVqa",
+        "siglip": "shelfqa.models.adapters.dual_encoder:DualEncoderVqa",
+        "siglip2": "shelfqa.models.adapters.dual_encoder:DualEncoderVqa",
+        "vilbert": "shelfqa.models.adapters.vilbert:ViLbertVqa",
+        "vilt": "shelfqa.models.adapters.vilt:ViltVqa",
+    },
 )
 """The adapter of each `model_type` in a checkpoint's config.json."""
 
-_ARCHITECTURES = {"blip": "BlipForQuestionAnswering"}
+_ARCHITECTURES = {
+    "blip": "BlipForQuestionAnswering",
+    "blip-2": "Blip2ForConditionalGeneration",
+    "clip": "CLIPModel",
+    "siglip": "SiglipModel",
+    "siglip2": "Siglip2Model",
+    "vilt": "ViltForQuestionAnswering",
+}
 """Where one `model_type` covers several tasks: the architecture that answers questions."""
+
+_ANY_CHAT = "any-image-text-to-text"
+"""The entry for what transformers' AutoModelForImageTextToText loads and no other entry names."""
+
+_FLASH_ATTENTION = "flash_attention_2"
+_WITHOUT_FLASH_ATTENTION = frozenset({"blip-2", "instructblip", "paligemma"})
+"""Model types that need masks which it does not take: of shared prompts, or of prompts read in both directions."""
 
 _INSTEAD = "use `mini`, which needs neither."
 
 
 def load_model(
-    name_or_path: str, *, adapter: Path | None = None, device: str = "auto", dtype: torch.dtype | None = None
+    name_or_path: str, *, adapter: Path | None = None, device: str = "auto", loading: Loading | None = None
 ) -> VqaModel:
     """Return a model that is ready to answer.
 
@@ -38,29 +72,32 @@ def load_model(
         name_or_path: a preset of `shelfqa models`, a hub name, or a folder with a checkpoint.
         adapter: a folder in PEFT format, as `shelfqa train` writes it.
         device: `auto`, or what torch calls it.
-        dtype: the type of the weights; by default float32 on a CPU and bfloat16 on a GPU that has it.
+        loading: how to read the checkpoint; by default its weights become float32 on a CPU and bfloat16 on a GPU
+            that has it.
 
     Raises:
-        UserError: if the extras are missing, the model cannot be had or is no VQA model, or the adapter was made
-            for another.
+        UserError: if the extras are missing, the model cannot be had or is no VQA model, the memory does not suffice,
+            or the adapter was made for another.
 
     """
     require_extras()
-    import torch
+
+    from shelfqa.models.base import Loading
+    from shelfqa.models.batching import out_of_memory
 
     place = resolve_device(device)
-    if dtype is None:
-        bf16 = place.type == "cuda" and torch.cuda.is_bf16_supported()
-        dtype = torch.bfloat16 if bf16 else torch.float32
+    loading = loading or Loading(dtype=resolve_dtype("auto", place))
     source = source_of(name_or_path)
-    family = FAMILIES.load(_model_type(source, name_or_path))
+    family = _family(source, name_or_path, loading)
     with _quiet_transformers():
         try:
-            model: VqaModel = family.from_pretrained(source, name_or_path, dtype=dtype)
-        except (OSError, ValueError, RuntimeError) as error:
+            model: VqaModel = family.from_pretrained(source, name_or_path, loading)
+            model.fingerprint = weights_fingerprint(model.module)
+            model.module.to(place)
+        except (OSError, ValueError, RuntimeError, MemoryError, ImportError, KeyError) as error:
+            if out_of_memory(error):
+                raise _too_large(name_or_path, place) from None
             raise load_error(name_or_path, error, instead=_INSTEAD, known=PRESETS) from None
-    model.fingerprint = weights_fingerprint(model.module)
-    model.module.to(place)
     model.module.eval()
     if adapter is not None:
         from shelfqa.models.lora import load_adapter
@@ -70,6 +107,13 @@ def load_model(
     return model
 
 
+def _too_large(name: str, device: torch.device) -> UserError:
+    return UserError(
+        f"The model {name!r} does not fit into the memory of {str(device)!r}: try --dtype bfloat16, --device cpu, or a "
+        "smaller model (`shelfqa doctor` says what fits this machine)."
+    )
+
+
 def require_extras() -> None:
     """Raise one line if the packages that run models are not installed."""
     for package in ("torch", "transformers", "peft"):
@@ -77,8 +121,12 @@ def require_extras() -> None:
             raise UserError(f"Running models needs the package {package!r}: pip install 'shelfqa[models]'.")
 
 
-def resolve_device(device: str) -> torch.device:
+def resolve_device(device: str, number: int = 0) -> torch.device:
     """Return the torch device for `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.
+
+    Args:
+        device: as the user calls it.
+        number: which GPU to take where the user names none, for several processes on a machine.
 
     Raises:
         UserError: if torch does not know it or this machine lacks it.
@@ -87,8 +135,9 @@ def resolve_device(device: str) -> torch.device:
     import torch
 
     if device == "auto":
-        found = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-        return torch.device(found)
+        if torch.cuda.is_available():
+            return torch.device("cuda", number % torch.cuda.device_count())
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         place = torch.device(device)
     except RuntimeError:
@@ -96,7 +145,27 @@ def resolve_device(device: str) -> torch.device:
     present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not present.get(place.type, True):
         raise UserError(f"This machine has no usable {device!r} device: run with --device cpu, or auto.")
+    if place.type == "cuda" and place.index is None:
+        return torch.device("cuda", number % torch.cuda.device_count())
     return place
+
+
+def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
+    """Return the torch type for `auto`, `float32`, `bfloat16` or `float16`.
+
+    Raises:
+        UserError: if the device has no arithmetic of that type.
+
+    """
+    import torch
+
+    bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    if name == "auto":
+        return torch.bfloat16 if bf16 else torch.float32
+    if name == "bfloat16" and device.type == "cuda" and not bf16:
+        raise UserError("This GPU has no bfloat16 arithmetic: give --dtype float16 or float32.")
+    found: torch.dtype = getattr(torch, name)
+    return found
 
 
 def weights_fingerprint(module: Any) -> str:
@@ -111,9 +180,15 @@ def weights_fingerprint(module: Any) -> str:
     return digest.hexdigest()[:16]
 
 
-def _model_type(source: str, name: str) -> str:
-    """Read the checkpoint's config.json and return its `model_type`, if a family of ours runs it."""
+def _family(source: str, name: str, loading: Loading) -> type[VqaModel]:
+    """Return the adapter for the checkpoint, by the `model_type` and architecture in its config.json."""
+    if loading.attention == _FLASH_ATTENTION and importlib.util.find_spec("flash_attn") is None:
+        raise UserError(
+            f"The attention {_FLASH_ATTENTION!r} needs the package 'flash_attn', which is not installed: "
+            "pip install flash-attn, or give --attention sdpa."
+        )
     from transformers import PretrainedConfig
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
     folder = Path(source)
     if folder.is_dir() and not (folder / "config.json").is_file():
@@ -124,16 +199,26 @@ def _model_type(source: str, name: str) -> str:
             config, _ = PretrainedConfig.get_config_dict(source)
     except (OSError, ValueError) as error:
         raise load_error(name, error, instead=_INSTEAD, known=PRESETS) from None
-    model_type = str(config.get("model_type"))
+    model_type, architectures = str(config.get("model_type")), config.get("architectures") or []
     wanted = _ARCHITECTURES.get(model_type)
-    architectures = config.get("architectures") or []
-    if model_type not in FAMILIES or (wanted is not None and architectures and wanted not in architectures):
-        what = architectures[0] if architectures else f"model type {model_type!r}"
-        raise InputError(f"{name!r} ({what}) is no visual question answering model that shelfqa runs.{_KNOWN}")
-    return model_type
+    if model_type in FAMILIES and (wanted is None or not architectures or wanted in architectures):
+        family: type[VqaModel] = FAMILIES.load(model_type)
+        if loading.attention != _FLASH_ATTENTION:
+            return family
+        if model_type in _WITHOUT_FLASH_ATTENTION:
+            raise UserError(f"The model {name!r} takes no {_FLASH_ATTENTION!r}: give --attention sdpa.")
+        # It takes no mask by which the questions of a picture share their prompt.
+        return FAMILIES.load(_ANY_CHAT) if family.family == "chat" else family
+    custom = loading.remote_code and "AutoModelForImageTextToText" in (config.get("auto_map") or {})
+    if custom or (model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES and model_type not in FAMILIES):
+        fallback: type[VqaModel] = FAMILIES.load(_ANY_CHAT)
+        return fallback
+    what = architectures[0] if architectures else f"model type {model_type!r}"
+    code = " Its own code runs with --remote-code only." if config.get("auto_map") and not loading.remote_code else ""
+    raise InputError(f"{name!r} ({what}) is no visual question answering model that shelfqa runs.{code}{_KNOWN}")
 
 
-_KNOWN = f" Try one of: {', '.join(PRESETS)}; `shelfqa models` says more."
+_KNOWN = " `shelfqa models` lists those it knows by name."
 
 
 def _is_adapter(folder: Path) -> bool:

@@ -48,6 +48,8 @@ def train(
     source = Path(source_of(config.model))
     if source.is_dir():
         inputs["model"] = source
+    if settings.answers is not None and Path(settings.answers).is_file():
+        inputs["answers"] = Path(settings.answers)
     return build("train", out, settings, inputs, lambda run: _train(run, questions, settings, images, device))
 
 
@@ -69,12 +71,20 @@ def _train(run: StageRun, questions: Path, settings: Settings, images: Path | No
     require_extras()
     import torch
 
+    from shelfqa.models.answer_lists import read_answers
+    from shelfqa.models.base import Loading
     from shelfqa.models.lora import LoraSettings, attach, save_adapter, trainable_parameters
     from shelfqa.training.data import validation_subset
     from shelfqa.training.features import feature_source
     from shelfqa.training.trainer import Trainer
 
-    model = load_model(settings.model, device=device, dtype=torch.float32)
+    loading = Loading(
+        dtype=torch.float32,
+        pickled_weights=settings.pickled_weights,
+        answers=read_answers(Path(settings.answers)) if settings.answers is not None else (),
+        regions=settings.regions,
+    )
+    model = load_model(settings.model, device=device, loading=loading)
     counts = Counter(normalize_answer(sample.answer) for sample in rows.train)
     frequent = Counter({text: count for text, count in counts.items() if count >= settings.min_answer_count})
     added = model.prepare_for_training(frequent)

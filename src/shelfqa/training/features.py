@@ -15,8 +15,8 @@ from torch import Tensor
 
 from shelfqa.artifacts import storage_errors, write_atomically
 from shelfqa.errors import InputError
-from shelfqa.images import try_image
-from shelfqa.models.base import VqaModel, decode_ahead, encode_in_batches
+from shelfqa.models.base import Features, VqaModel
+from shelfqa.models.batching import BatchSize, decode_ahead, encode_in_batches
 from shelfqa.progress import progress
 
 MAX_CACHE_BYTES = 16 << 30
@@ -33,8 +33,8 @@ class FeatureSource(ABC):
     """Pictures that cannot be read, with the reason."""
 
     @abstractmethod
-    def features(self, images: Sequence[int]) -> Tensor:
-        """Return features [len(images), p, d]."""
+    def features(self, images: Sequence[int]) -> Features:
+        """Return the features of the pictures at these positions, one entry each."""
 
 
 class CachedFeatures(FeatureSource):
@@ -45,7 +45,7 @@ class CachedFeatures(FeatureSource):
         self.errors = errors
 
     def features(self, images: Sequence[int]) -> Tensor:
-        """Read them."""
+        """Read them, [len(images), p, d]."""
         return torch.from_numpy(np.array(self._values[list(images)]))
 
 
@@ -57,16 +57,16 @@ class LiveFeatures(FeatureSource):
         self._paths = paths
         self.errors = errors
 
-    def features(self, images: Sequence[int]) -> Tensor:
+    def features(self, images: Sequence[int]) -> Features:
         """Decode and encode them."""
-        pixels = []
+        pictures = []
         for image, decoded in zip(
             images, decode_ahead(self._model, [self._paths[image] for image in images]), strict=True
         ):
-            if decoded.pixels is None:
+            if decoded.inputs is None:
                 raise InputError(f"{str(self._paths[image])!r} could be read before and cannot now: {decoded.error}.")
-            pixels.append(decoded.pixels)
-        return self._model.encode_pixels(torch.cat(pixels))
+            pictures.append(decoded.inputs)
+        return self._model.encode(pictures)
 
 
 def feature_source(model: VqaModel, paths: Sequence[Path], work: Path, *, trains_vision: bool) -> FeatureSource:
@@ -88,16 +88,15 @@ def feature_source(model: VqaModel, paths: Sequence[Path], work: Path, *, trains
             return cached
     errors = {}
     with progress("check pictures", len(paths)) as tick:
-        for image, path in enumerate(paths):
-            error = try_image(path).error
-            if error is not None:
-                errors[image] = error
+        for image, decoded in enumerate(decode_ahead(model, paths)):
+            if decoded.error is not None:
+                errors[image] = decoded.error
             tick(image + 1)
     return LiveFeatures(model, paths, errors)
 
 
 def _encode_to_disk(model: VqaModel, paths: Sequence[Path], work: Path) -> CachedFeatures | None:
-    """Write the features batch by batch; return None if they would be too large."""
+    """Write the features batch by batch; return None if they would be too large or have no one shape."""
     file, note_file = work / "features.bin", work / "features.json"
     note = _read_note(note_file)
     if note.get("images") != len(paths):
@@ -123,9 +122,13 @@ def _append_features(
     decoded = decode_ahead(model, paths[note["done"] :])
     with progress("encode pictures", len(paths)) as tick:
         while batch := list(islice(decoded, _IMAGES_AT_ONCE)):
-            pixels = [one.pixels for one in batch if one.pixels is not None]
-            if pixels:
-                encoded = encode_in_batches(model, torch.cat(pixels), _IMAGES_AT_ONCE).float().cpu()
+            pictures = [one.inputs for one in batch if one.inputs is not None]
+            if pictures:
+                found = encode_in_batches(model, pictures, BatchSize(_IMAGES_AT_ONCE))
+                shape = tuple(note["shape"]) if note["shape"] else getattr(found[0], "shape", None)
+                if not all(isinstance(one, Tensor) and one.shape == shape for one in found):
+                    return False  # what is kept of a picture has no one shape
+                encoded = torch.stack(found).float().cpu()
                 if note["shape"] is None:
                     note["shape"] = list(encoded.shape[1:])
                     if 4 * encoded[0].numel() * len(paths) > MAX_CACHE_BYTES:
@@ -134,7 +137,7 @@ def _append_features(
                 rows = iter(encoded)
                 empty = torch.zeros(note["shape"])
                 for one in batch:
-                    stream.write((next(rows) if one.pixels is not None else empty).contiguous().numpy().tobytes())
+                    stream.write((next(rows) if one.inputs is not None else empty).contiguous().numpy().tobytes())
             elif note["shape"] is not None:
                 stream.write(bytes(4 * int(np.prod(note["shape"])) * len(batch)))
             for offset, one in enumerate(batch):

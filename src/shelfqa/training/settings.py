@@ -47,6 +47,9 @@ class Settings(Config, frozen=True):
     precision: Precision
     checkpoint_every: int
     seed: int
+    answers: str | None = None
+    regions: str | None = None
+    pickled_weights: bool = False
 
 
 class TrainConfig(Config, frozen=True):
@@ -54,7 +57,8 @@ class TrainConfig(Config, frozen=True):
 
     model: Annotated[str, Meta(description="A preset of `shelfqa models`, a hub name or a folder.")] = "mini"
     preset: Annotated[
-        str | None, Meta(description="Training preset: mini-lora, blip-lora-r16, lora, or a YAML file. By the model.")
+        str | None,
+        Meta(description="Training preset: mini-lora, blip-lora-r16, region-lora, lora, or a YAML file. By the model."),
     ] = None
     rank: Annotated[int | None, Meta(description="Rank of the LoRA matrices.")] = None
     alpha: Annotated[float | None, Meta(description="LoRA's scale; the update is scaled by alpha / rank.")] = None
@@ -88,6 +92,20 @@ class TrainConfig(Config, frozen=True):
     ] = None
     checkpoint_every: Annotated[int | None, Meta(description="Steps between checkpoints of an unfinished run.")] = None
     seed: Annotated[int, Meta(description="Seed of the adapter, the order of the data and the dropout.")] = 0
+    answers: Annotated[
+        str | None,
+        Meta(description="File that names a classifier's outputs in their order, where the checkpoint does not."),
+    ] = None
+    regions: Annotated[
+        str | None,
+        Meta(
+            description="Where LXMERT and ViLBERT take regions from: a ResNet's folder or hub name, or precomputed "
+            "features."
+        ),
+    ] = None
+    pickled_weights: Annotated[
+        bool, Meta(description="Read .bin weights with torch's restricted unpickler where there are no safetensors.")
+    ] = False
 
 
 def preset_names() -> list[str]:

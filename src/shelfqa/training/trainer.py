@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from shelfqa.errors import UserError
-from shelfqa.models.base import VqaModel, answer_in_batches
+from shelfqa.models.base import Decoding, Query, VqaModel
+from shelfqa.models.batching import BatchSize, answer_in_batches
 from shelfqa.progress import progress
 from shelfqa.text import normalize_answer
 from shelfqa.training.checkpoint import (
@@ -78,6 +79,7 @@ class Trainer:
         kind = _arithmetic(settings.precision, model.device)
         self._autocast_type = kind
         self._scaler = torch.amp.GradScaler(model.device.type, enabled=kind is torch.float16)
+        self._answered_at_once = BatchSize(settings.batch_size)
         self._batches = lru_cache(maxsize=2)(self._epoch)
         self.total_steps = self._count_steps()
         self.state: dict[str, Any] = {
@@ -232,8 +234,7 @@ class Trainer:
         place = {image: position for position, image in enumerate(images)}
         return self.model.loss(
             self.source.features(images),
-            [place[sample.image] for sample in batch],
-            [sample.question for sample in batch],
+            [Query(sample.question, (place[sample.image],)) for sample in batch],
             [sample.answer for sample in batch],
         )
 
@@ -246,12 +247,9 @@ class Trainer:
                 images = sorted({sample.image for sample in block})
                 place = {image: position for position, image in enumerate(images)}
                 features = self.source.features(images)
-                index = [place[sample.image] for sample in block]
-                questions = [sample.question for sample in block]
+                queries = [Query(sample.question, (place[sample.image],)) for sample in block]
                 answers = [sample.answer for sample in block]
-                found = answer_in_batches(
-                    self.model, features, index, questions, top_k=1, batch_size=self.settings.batch_size
-                )
+                found = answer_in_batches(self.model, features, queries, Decoding(top_k=1), self._answered_at_once)
                 right += sum(
                     bool(best) and normalize_answer(best[0].text) == normalize_answer(answer)
                     for best, answer in zip(found, answers, strict=True)
@@ -259,10 +257,7 @@ class Trainer:
                 rows = [row for row, yes in enumerate(self.model.learnable(answers)) if yes]
                 for start in range(0, len(rows), self.settings.batch_size):
                     some = rows[start : start + self.settings.batch_size]
-                    loss = self.model.loss(
-                        features, [index[row] for row in some], [questions[row] for row in some],
-                        [answers[row] for row in some],
-                    )  # fmt: skip
+                    loss = self.model.loss(features, [queries[row] for row in some], [answers[row] for row in some])
                     loss_sum += float(loss) * len(some)
                     measured += len(some)
         return Evaluation(loss_sum / measured if measured else None, right / len(self.validation))

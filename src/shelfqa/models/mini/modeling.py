@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
+from shelfqa.models.answer_table import add_labels, new_answers, with_more_rows
 from shelfqa.models.mini.configuration import MiniConfig
 from shelfqa.models.mini.language import Language
 from shelfqa.models.mini.vision import VisionTower
@@ -126,27 +127,9 @@ class MiniForQuestionAnswering(PreTrainedModel):  # type: ignore[misc]
             loss = total / (labels != IGNORED_LABEL).sum().clamp(min=1)
         return MiniOutput(loss=loss, logits=logits)
 
-    @torch.no_grad()  # type: ignore[untyped-decorator]
     def extend_answers(self, new: Sequence[str]) -> None:
-        """Add answers that the table lacks; what is already there keeps its logits.
-
-        A new row starts near the mean of the others with the lowest of their biases: unlikely until trained.
-        """
-        known = set(self.config.label2id)
-        added = [word for word in dict.fromkeys(new) if word not in known]
-        if not added:
-            return
-        old = self.answer_head
-        mean = old.weight.mean(0, keepdim=True)
-        generator = torch.Generator().manual_seed(len(known))
-        noise = torch.randn(len(added), old.in_features, generator=generator) * float(old.weight.float().std())
-        head = nn.Linear(
-            old.in_features, old.out_features + len(added), device=old.weight.device, dtype=old.weight.dtype
-        )
-        head.weight.copy_(torch.cat([old.weight, mean + 0.1 * noise.to(mean)]))
-        head.bias.copy_(torch.cat([old.bias, old.bias.min().expand(len(added))]))
-        head.requires_grad_(old.weight.requires_grad)
-        self.answer_head = head
-        answers = [self.config.id2label[index] for index in range(len(known))] + added
-        self.config.id2label = dict(enumerate(answers))
-        self.config.label2id = {answer: index for index, answer in enumerate(answers)}
+        """Add answers that the table lacks; what is already there keeps its logits."""
+        added = new_answers(self.config, new)
+        if added:
+            self.answer_head = with_more_rows(self.answer_head, len(added))
+            add_labels(self.config, added)

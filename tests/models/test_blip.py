@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from shelfqa.models.base import VqaModel, answer_in_batches, encode_in_batches
+from shelfqa.models.base import Decoding, VqaModel, one_of_each
+from shelfqa.models.batching import BatchSize, answer_in_batches, encode_in_batches
 from shelfqa.models.loading import load_model
 from tiny_models import COLOURS, blip_checkpoint, picture
 
@@ -64,7 +65,7 @@ def test_answers_are_those_of_transformers_one_at_a_time(
 ) -> None:
     plain, tokenizer, processor = stock(checkpoint)
     pictures = [picture(rgb, seed) for seed, rgb in enumerate(COLOURS.values())]
-    ours = model.answer(features, IMAGE_INDEX, QUESTIONS, top_k=5)
+    ours = model.answer(features, one_of_each(QUESTIONS, IMAGE_INDEX), Decoding(top_k=5))
     for question, image, found in zip(QUESTIONS, IMAGE_INDEX, ours, strict=True):
         generated = plain.generate(
             pixel_values=processor(images=pictures[image], return_tensors="pt")["pixel_values"],
@@ -72,7 +73,7 @@ def test_answers_are_those_of_transformers_one_at_a_time(
             num_beams=5,
             num_return_sequences=5,
             length_penalty=0.0,
-            max_length=20,
+            max_length=21,
         )
         expected = [tokenizer.decode(ids[1:], skip_special_tokens=True) for ids in generated]
         assert [answer.text for answer in found] == list(dict.fromkeys(expected))
@@ -82,9 +83,9 @@ def test_probabilities_are_those_of_the_whole_sequence(
     checkpoint: Path, model: VqaModel, features: torch.Tensor
 ) -> None:
     plain, tokenizer, _ = stock(checkpoint)
-    found = model.answer(features, IMAGE_INDEX, QUESTIONS, top_k=5)
+    found = model.answer(features, one_of_each(QUESTIONS, IMAGE_INDEX), Decoding(top_k=5))
     for row, answers in enumerate(found):
-        probabilities = [answer.probability for answer in answers]
+        probabilities = [answer.probability or 0.0 for answer in answers]
         assert probabilities == sorted(probabilities, reverse=True)
         assert sum(probabilities) <= 1
         asked = tokenizer(QUESTIONS[row], return_tensors="pt")
@@ -101,9 +102,9 @@ def test_probabilities_are_those_of_the_whole_sequence(
 
 
 def test_batch_and_padding_change_nothing(model: VqaModel, features: torch.Tensor) -> None:
-    together = model.answer(features, IMAGE_INDEX, QUESTIONS, top_k=3)
+    together = model.answer(features, one_of_each(QUESTIONS, IMAGE_INDEX), Decoding(top_k=3))
     for question, image, found in zip(QUESTIONS, IMAGE_INDEX, together, strict=True):
-        alone = model.answer(features[[image]], [0], [question], top_k=3)[0]
+        alone = model.answer(features[[image]], one_of_each([question], [0]), Decoding(top_k=3))[0]
         assert [one.text for one in alone] == [one.text for one in found]
         assert [one.probability for one in alone] == pytest.approx([one.probability for one in found], abs=1e-4)
 
@@ -124,23 +125,25 @@ def test_loss_is_that_of_transformers_without_padding(
             pixel_values=processor(images=pictures[image], return_tensors="pt")["pixel_values"],
             labels=ids,
         ).loss
-        assert float(model.loss(features, [image], [question], [answer])) == pytest.approx(float(stock_loss), abs=1e-5)
+        assert float(model.loss(features, one_of_each([question], [image]), [answer])) == pytest.approx(
+            float(stock_loss), abs=1e-5
+        )
         losses.append(float(stock_loss) * (ids.shape[1] - 1))
         tokens.append(ids.shape[1] - 1)
-    batch = model.loss(features, IMAGE_INDEX, QUESTIONS, ANSWERS)
+    batch = model.loss(features, one_of_each(QUESTIONS, IMAGE_INDEX), ANSWERS)
     assert float(batch) == pytest.approx(sum(losses) / sum(tokens), abs=1e-5)
 
 
 def test_a_longer_neighbour_changes_no_gradient_through_padding(model: VqaModel, features: torch.Tensor) -> None:
-    short = float(model.loss(features, [0], ["how many?"], ["2"]))
-    twice = float(model.loss(features, [0, 0], ["how many?", "how many?"], ["2", "2"]))
+    short = float(model.loss(features, one_of_each(["how many?"], [0]), ["2"]))
+    twice = float(model.loss(features, one_of_each(["how many?", "how many?"], [0, 0]), ["2", "2"]))
     assert short == pytest.approx(twice, abs=1e-4)
 
 
 def test_long_and_odd_input_is_cut_not_refused(model: VqaModel, features: torch.Tensor) -> None:
     long = "what color " * 500
-    plain = model.answer(features, [0], [QUESTIONS[0]], top_k=1)
-    found = model.answer(features, [0, 0, 0], [QUESTIONS[0], long, "\u2603 \x00"], top_k=1)
+    plain = model.answer(features, one_of_each([QUESTIONS[0]], [0]), Decoding(top_k=1))
+    found = model.answer(features, one_of_each([QUESTIONS[0], long, "\u2603 \x00"], [0, 0, 0]), Decoding(top_k=1))
     assert found[0][0].text == plain[0][0].text
     assert len(found) == 3
     assert model.truncation([*QUESTIONS, long], ["red", "blue " * 40]) == (1, 1)
@@ -149,18 +152,21 @@ def test_long_and_odd_input_is_cut_not_refused(model: VqaModel, features: torch.
 def test_shrinking_batches_give_the_same(
     model: VqaModel, features: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = answer_in_batches(model, features, IMAGE_INDEX, QUESTIONS, top_k=2, batch_size=5)
+    queries = one_of_each(QUESTIONS, IMAGE_INDEX)
+    expected = answer_in_batches(model, features, queries, Decoding(top_k=2), BatchSize(5))
     answer = model.answer
 
-    def short_of_memory(features: Any, index: Any, questions: Any, *, top_k: int) -> Any:
-        if len(questions) > 2:
+    def short_of_memory(features: Any, queries: Any, decoding: Any) -> Any:
+        if len(queries) > 2:
             raise torch.OutOfMemoryError("no memory")
-        return answer(features, index, questions, top_k=top_k)
+        return answer(features, queries, decoding)
 
     monkeypatch.setattr(model, "answer", short_of_memory)
-    found = answer_in_batches(model, features, IMAGE_INDEX, QUESTIONS, top_k=2, batch_size=5)
+    size = BatchSize(5)
+    found = answer_in_batches(model, features, queries, Decoding(top_k=2), size)
     assert [[one.text for one in row] for row in found] == [[one.text for one in row] for row in expected]
-    pixels = torch.rand(5, 3, 32, 32)
+    assert size.rows == 2
+    inputs = [model.inputs(picture((9, 9, 9), seed)) for seed in range(5)]
     with torch.no_grad():
-        whole = model.encode_pixels(pixels)
-    assert torch.allclose(encode_in_batches(model, pixels, 2), whole, atol=1e-5)
+        whole = model.encode(inputs)
+    assert torch.allclose(torch.stack(encode_in_batches(model, inputs, BatchSize(2))), whole, atol=1e-5)

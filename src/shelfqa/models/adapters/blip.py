@@ -1,4 +1,4 @@
-"""The seq2seq family: models that write their answer. Here: BLIP-VQA (Li et al. 2022, arXiv 2201.12086).
+"""BLIP-VQA (Li et al. 2022, arXiv 2201.12086), of the seq2seq family: models that write their answer.
 
     picture -> vision_model --(cross-attention)--> text_encoder(question) --(cross-attention)--> text_decoder -> answer
 
@@ -11,27 +11,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
-from shelfqa.models.base import Truncation, VqaModel
+from shelfqa.models.adapters.generation import best_sequences, score_candidates
+from shelfqa.models.base import Decoding, Features, Loading, PictureInputs, Query, Truncation, VqaModel
 from shelfqa.records import Answer
 
 _IGNORED_LABEL = -100
 _MAX_QUESTION_TOKENS = 512
 _MAX_ANSWER_TOKENS = 20
-"""The length at which transformers stops by default, the start token counted in."""
-_BEAMS = 5
-"""Fixed, so that the best answer does not depend on how many alternatives are asked for."""
 
 
 class BlipVqa(VqaModel):
     """Drives `BlipForQuestionAnswering`."""
 
     family = "seq2seq"
+    beams = 5
 
     def __init__(self, module: Any, tokenizer: Any, image_processor: Any, name: str) -> None:
         self.module = module
@@ -45,11 +45,11 @@ class BlipVqa(VqaModel):
         self._max_tokens = min(_MAX_QUESTION_TOKENS, self._text.max_position_embeddings)
 
     @classmethod
-    def from_pretrained(cls, source: str, name: str, *, dtype: torch.dtype) -> BlipVqa:
+    def from_pretrained(cls, source: str, name: str, loading: Loading) -> Self:
         """Read a checkpoint from a folder or the hub."""
         from transformers import AutoTokenizer, BlipForQuestionAnswering, BlipImageProcessorPil
 
-        module = BlipForQuestionAnswering.from_pretrained(source, dtype=dtype, use_safetensors=True)
+        module = BlipForQuestionAnswering.from_pretrained(source, **loading.of_model())
         return cls(
             module,
             AutoTokenizer.from_pretrained(source, trust_remote_code=False),
@@ -57,27 +57,28 @@ class BlipVqa(VqaModel):
             name,
         )
 
-    def pixels(self, images: Sequence[Image.Image]) -> Tensor:
+    def inputs(self, image: Image.Image) -> PictureInputs:
         """Resize and normalise as the checkpoint's processor says."""
-        pixels: Tensor = self.image_processor(images=list(images), return_tensors="pt")["pixel_values"]
-        return pixels
+        return {"pixel_values": self.image_processor(images=[image], return_tensors="pt")["pixel_values"]}
 
-    def encode_pixels(self, pixels: Tensor) -> Tensor:
+    def encode(self, pictures: Sequence[PictureInputs]) -> Tensor:
         """Run the vision transformer; [n, patches + 1, d]."""
-        features: Tensor = self.module.vision_model(pixel_values=pixels.to(self.device, self.dtype)).last_hidden_state
+        pixels = self.placed(torch.cat([picture["pixel_values"] for picture in pictures]))
+        features: Tensor = self.module.vision_model(pixel_values=pixels).last_hidden_state
         return features
 
-    def _encode_questions(
-        self, features: Tensor, image_index: Sequence[int], questions: Sequence[str]
-    ) -> tuple[Tensor, Tensor]:
+    def _encode_questions(self, features: Features, queries: Sequence[Query]) -> tuple[Tensor, Tensor]:
         """Return the questions' states [q, t, d], which have seen the pictures, and their mask [q, t]."""
         tokens = self.tokenizer(
-            list(questions), padding=True, truncation=True, max_length=self._max_tokens, return_tensors="pt"
+            [query.question for query in queries],
+            padding=True,
+            padding_side="right",
+            truncation=True,
+            max_length=self._max_tokens,
+            return_tensors="pt",
         ).to(self.device)
-        index = torch.as_tensor(list(image_index), device=features.device)
-        pictures = features[index].to(self.device)
-        if not torch.is_autocast_enabled(self.device.type):
-            pictures = pictures.to(self.dtype)
+        pictures, index = self.distinct_images(features, queries)
+        pictures = pictures[index]
         states = self.module.text_encoder(
             input_ids=tokens["input_ids"],
             attention_mask=tokens["attention_mask"],
@@ -86,65 +87,58 @@ class BlipVqa(VqaModel):
         ).last_hidden_state
         return states, tokens["attention_mask"]
 
-    def answer(
-        self, features: Tensor, image_index: Sequence[int], questions: Sequence[str], *, top_k: int
-    ) -> list[list[Answer]]:
-        """Return the best beams; a probability is that of the whole token sequence, its end included.
+    def answer(self, features: Features, queries: Sequence[Query], decoding: Decoding) -> list[list[Answer]]:
+        """Return the best beams, or the likeliest candidates; of equal spellings the likelier one counts."""
+        states, mask = self._encode_questions(features, queries)
+        if queries[0].candidates:
+            return score_candidates(
+                queries,
+                decoding.top_k,
+                lambda rows, texts: -self._token_losses(states[list(rows)], mask[list(rows)], texts).sum(-1),
+            )
+        start = torch.full((len(queries), 1), self.module.decoder_start_token_id, device=self.device)
 
-        So the probabilities of all texts sum to 1, and those of the k best to less. Where two token sequences
-        spell the same answer, the likelier one counts.
+        def generate(**settings: Any) -> Any:
+            return self.module.text_decoder.generate(
+                input_ids=start,
+                attention_mask=torch.ones_like(start),
+                pad_token_id=self._text.pad_token_id,
+                encoder_hidden_states=states,
+                encoder_attention_mask=mask,
+                **settings,
+            )
+
+        ends = (self._text.sep_token_id,)
+        return best_sequences(generate, self.tokenizer, ends, start=1, default_beams=self.beams, decoding=decoding)
+
+    def _token_losses(self, states: Tensor, mask: Tensor, answers: Sequence[str]) -> Tensor:
+        """Return the cross-entropy [q, t] of each token of the answers and of their ends; 0 at padding.
+
+        The decoder reads [start, answer…] and is to say [answer…, end]. transformers' example trains it from [CLS],
+        but generation starts from the decoder's start token, as in BLIP's original code; so do we.
         """
-        states, mask = self._encode_questions(features, image_index, questions)
-        beams = max(_BEAMS, top_k)
-        start = torch.full((len(questions), 1), self.module.decoder_start_token_id, device=self.device)
-        found = self.module.text_decoder.generate(
-            input_ids=start,
-            attention_mask=torch.ones_like(start),
-            eos_token_id=self._text.sep_token_id,
-            pad_token_id=self._text.pad_token_id,
-            encoder_hidden_states=states,
-            encoder_attention_mask=mask,
-            max_length=_MAX_ANSWER_TOKENS,
-            do_sample=False,
-            num_beams=beams,
-            num_return_sequences=beams,
-            length_penalty=0.0,  # a beam's score is then the logarithm of its probability
-            return_dict_in_generate=True,
-            output_scores=True,
-        )
-        texts = self.tokenizer.batch_decode(found.sequences[:, 1:], skip_special_tokens=True)  # without the start
-        probabilities = found.sequences_scores.float().exp().tolist()
-        return [
-            _distinct(texts[row : row + beams], probabilities[row : row + beams], top_k)
-            for row in range(0, len(texts), beams)
-        ]
-
-    def loss(
-        self, features: Tensor, image_index: Sequence[int], questions: Sequence[str], answers: Sequence[str]
-    ) -> Tensor:
-        """Return the mean cross-entropy over the answers' tokens and ends, in lower case.
-
-        The decoder reads [start, answer…, end]; its own code shifts labels by one. transformers' example trains it
-        from [CLS], but generation starts from the decoder's start token, as in BLIP's original code; so do we.
-        """
-        states, mask = self._encode_questions(features, image_index, questions)
         tokens = self._answer_tokens(answers).to(self.device)
         ids = tokens["input_ids"].clone()
         ids[:, 0] = self.module.decoder_start_token_id
-        labels = ids.masked_fill(tokens["attention_mask"] == 0, _IGNORED_LABEL)
-        loss: Tensor = self.module.text_decoder(
-            input_ids=ids,
-            attention_mask=tokens["attention_mask"],
+        labels = ids[:, 1:].masked_fill(tokens["attention_mask"][:, 1:] == 0, _IGNORED_LABEL)
+        logits = self.module.text_decoder(
+            input_ids=ids[:, :-1],
+            attention_mask=tokens["attention_mask"][:, :-1],
             encoder_hidden_states=states,
             encoder_attention_mask=mask,
-            labels=labels,
-        ).loss
-        return loss
+        ).logits
+        return cross_entropy(logits.float().transpose(1, 2), labels, ignore_index=_IGNORED_LABEL, reduction="none")
+
+    def loss(self, features: Features, queries: Sequence[Query], answers: Sequence[str]) -> Tensor:
+        """Return the mean cross-entropy over the answers' tokens and ends, in lower case."""
+        losses = self._token_losses(*self._encode_questions(features, queries), answers)
+        return losses.sum() / (self._answer_tokens(answers)["attention_mask"][:, 1:].sum().item())
 
     def _answer_tokens(self, answers: Sequence[str]) -> Any:
         return self.tokenizer(
             [answer.lower() for answer in answers],
             padding=True,
+            padding_side="right",
             truncation=True,
             max_length=_MAX_ANSWER_TOKENS,
             return_tensors="pt",
@@ -188,11 +182,3 @@ def _pass_mask_on(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tupl
     if kwargs.get("encoder_hidden_states") is not None and kwargs.get("encoder_attention_mask") is None:
         kwargs["encoder_attention_mask"] = kwargs.get("attention_mask")
     return args, kwargs
-
-
-def _distinct(texts: Sequence[str], probabilities: Sequence[float], top_k: int) -> list[Answer]:
-    """Return the first `top_k` distinct texts with their probabilities; `texts` are best first."""
-    best: dict[str, float] = {}
-    for text, probability in zip(texts, probabilities, strict=True):
-        best.setdefault(text.strip(), min(probability, 1.0))
-    return [Answer(text, probability) for text, probability in list(best.items())[:top_k]]
