@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from shelfqa.models.base import Decoding, VqaModel, one_of_each
+from shelfqa.errors import UserError
+from shelfqa.models.base import Decoding, Loading, VqaModel, one_of_each
 from shelfqa.models.batching import BatchSize, answer_in_batches, encode_in_batches
 from shelfqa.models.loading import load_model
 from tiny_models import COLOURS, blip_checkpoint, picture
@@ -170,3 +171,18 @@ def test_shrinking_batches_give_the_same(
     with torch.no_grad():
         whole = model.encode(inputs)
     assert torch.allclose(torch.stack(encode_in_batches(model, inputs, BatchSize(2))), whole, atol=1e-5)
+
+
+def test_pictures_can_be_read_at_another_resolution(checkpoint: Path, tmp_path: Path) -> None:
+    plain, _, processor = stock(checkpoint)
+    model = load_model(str(checkpoint), device="cpu", loading=Loading(image_side_px=48))
+    shown = picture(COLOURS["red"], 3)
+    processor.size = {"height": 48, "width": 48}
+    pixels = processor(images=shown, return_tensors="pt")["pixel_values"]
+    expected = plain.vision_model(pixel_values=pixels, interpolate_pos_encoding=True).last_hidden_state
+    assert torch.allclose(model.encode_images([shown])[0], expected[0], atol=1e-5)
+    model.save_pretrained(tmp_path)
+    again = load_model(str(tmp_path), device="cpu")
+    assert torch.allclose(again.encode_images([shown])[0], expected[0], atol=1e-5)
+    with pytest.raises(UserError, match="give a multiple, such as 40 or 48"):
+        load_model(str(checkpoint), device="cpu", loading=Loading(image_side_px=44))

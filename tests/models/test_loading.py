@@ -12,7 +12,8 @@ import torch
 
 from shelfqa.errors import InputError, UserError
 from shelfqa.models import loading
-from shelfqa.models.base import VqaModel
+from shelfqa.models.base import Loading, VqaModel
+from shelfqa.models.fitting import weights_gb
 from shelfqa.models.loading import FAMILIES, load_model, resolve_device, weights_fingerprint
 from shelfqa.models.presets import source_of, training_preset_of
 from tiny_models import blip_checkpoint
@@ -95,3 +96,34 @@ def test_the_fingerprint_tells_weights_and_ignores_their_type() -> None:
     one, other = torch.nn.Linear(3, 4), torch.nn.Linear(3, 4)
     assert weights_fingerprint(one) != weights_fingerprint(other)
     assert weights_fingerprint(one) == weights_fingerprint(one.to(torch.bfloat16))
+
+
+def test_weights_that_cannot_fit_are_refused_before_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blip_checkpoint(tmp_path)
+    file = tmp_path / "model.safetensors"
+    assert weights_gb(str(tmp_path), 4) == pytest.approx(file.stat().st_size / 1e9)
+    assert weights_gb(str(tmp_path), 2) == pytest.approx(file.stat().st_size / 2e9)
+    assert weights_gb("no-such-owner/no-such-model", 4) is None
+    monkeypatch.setattr(loading, "available_memory_mb", lambda: 0)
+    with pytest.raises(UserError, match=r"does not fit into the memory of 'cpu': try --dtype bfloat16"):
+        load_model(str(tmp_path), device="cpu")
+    monkeypatch.setattr(loading, "available_memory_mb", lambda: None)
+    assert load_model(str(tmp_path), device="cpu").name == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "flag"),
+    [
+        ({"split_images": False}, "--split-images"),
+        ({"regions": "microsoft/resnet-50"}, "--regions"),
+        ({"answers": ("red", "blue")}, "--answers"),
+    ],
+)
+def test_options_that_a_model_has_no_place_for_are_refused(options: dict[str, Any], flag: str, tmp_path: Path) -> None:
+    blip_checkpoint(tmp_path)
+    with pytest.raises(UserError, match=f"has no place for {flag}: leave it out"):
+        load_model(str(tmp_path), device="cpu", loading=Loading(**options))
+    with pytest.raises(UserError, match="has no place for --image-side-px"):
+        load_model("mini", device="cpu", loading=Loading(image_side_px=320))

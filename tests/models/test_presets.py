@@ -75,7 +75,7 @@ def test_memory_is_weights_and_an_allowance() -> None:
 def test_prompts_go_by_name_then_folder_then_type(tmp_path: Path) -> None:
     assert prompt_of("llava-1.5-7b").endswith("\nAnswer the question using a single word or phrase.")
     assert prompt_of("llava-hf/llava-1.5-7b-hf") == prompt_of("llava-1.5-7b")
-    assert prompt_of("ofa-base") == " {question}"
+    assert prompt_of("ofa-base") == "{question}"
     assert prompt_of("google/paligemma-3b-pt-224") == "answer en {question}"
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "blip-2"}))
     assert prompt_of(str(tmp_path)) == "Question: {question} Short answer:"

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from PIL import Image
@@ -108,6 +108,10 @@ class VqaModel(ABC):
     """Whether a question may be about more than one picture."""
     needs_candidates: bool = False
     """Whether the model can only choose from a list that the query brings."""
+    reads_regions: ClassVar[bool] = False
+    """Whether pictures are given as regions, which `Loading.regions` can name."""
+    fixed_resolution: ClassVar[bool] = False
+    """Whether pictures can have no other resolution than the checkpoint's own."""
     shares_prompts: bool = False
     """Whether questions about the same pictures are cheaper in one batch, since they share the prompt's beginning."""
 
@@ -119,7 +123,7 @@ class VqaModel(ABC):
 
     @classmethod
     @abstractmethod
-    def from_pretrained(cls, source: str, name: str, loading: Loading) -> Self:
+    def from_pretrained(cls, source: str, name: str, loading: Loading) -> VqaModel:
         """Read a checkpoint from a folder or the hub."""
 
     @abstractmethod
@@ -246,6 +250,15 @@ def all_places(query: Query) -> list[int]:
 def one_of_each(questions: Sequence[str], image_index: Iterable[int]) -> list[Query]:
     """Return queries that ask each question of one picture."""
     return [Query(question, (image,)) for question, image in zip(questions, image_index, strict=True)]
+
+
+def first_word(text: str) -> str:
+    """Return what stands before the first blank of a text, blanks at its edges aside.
+
+    >>> first_word(" red an")
+    'red'
+    """
+    return text.split(maxsplit=1)[0] if text.split() else ""
 
 
 def distinct_answers(found: Iterable[Answer], top_k: int) -> list[Answer]:

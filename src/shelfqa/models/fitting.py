@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 from shelfqa.models.presets import DType, ModelPreset
 
@@ -55,6 +57,44 @@ def gpus() -> list[Gpu]:
         free = total - torch.mps.driver_allocated_memory()
         found.append(Gpu("mps", "Apple GPU", total / 1e9, free / 1e9, bf16=False))
     return found
+
+
+def weights_gb(source: str, bytes_a_weight: int) -> float | None:
+    """Return the memory that a checkpoint's weights take once loaded, None where its files are not here yet.
+
+    Args:
+        source: a folder or a hub name.
+        bytes_a_weight: of the type that they are loaded as.
+
+    """
+    folder = _local_folder(source)
+    if folder is None:
+        return None
+    files = list(folder.glob("*.safetensors")) or list(folder.glob("*.bin"))
+    stored = str(_config(folder).get("dtype") or _config(folder).get("torch_dtype") or "float32")
+    return sum(file.stat().st_size for file in files) * bytes_a_weight / (2 if "16" in stored else 4) / 1e9
+
+
+def _local_folder(source: str) -> Path | None:
+    """Return the folder of a checkpoint that is here, among it what the hub's client keeps."""
+    if Path(source).is_dir():
+        return Path(source)
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        found = try_to_load_from_cache(source, "config.json")
+    except HFValidationError:
+        return None
+    return Path(found).parent if isinstance(found, str) else None
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return config if isinstance(config, dict) else {}
 
 
 def fit(preset: ModelPreset, accelerators: Sequence[Gpu], memory_gb: float | None) -> Fit:

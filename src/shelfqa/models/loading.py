@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from shelfqa.errors import InputError, UserError
 from shelfqa.hub import load_error
+from shelfqa.machine import available_memory_mb
+from shelfqa.models.fitting import weights_gb
 from shelfqa.models.presets import PRESETS, source_of
 from shelfqa.registry import Registry
 
@@ -89,6 +91,8 @@ def load_model(
     loading = loading or Loading(dtype=resolve_dtype("auto", place))
     source = source_of(name_or_path)
     family = _family(source, name_or_path, loading)
+    _check_options(family, name_or_path, loading)
+    _check_memory(source, name_or_path, loading.dtype.itemsize, place)
     with _quiet_transformers():
         try:
             model: VqaModel = family.from_pretrained(source, name_or_path, loading)
@@ -105,6 +109,26 @@ def load_model(
         load_adapter(model, adapter)
         model.module.eval()
     return model
+
+
+def _check_options(family: type[VqaModel], name: str, loading: Loading) -> None:
+    """Refuse options for which the model has no place, since passing over them would look as if they had worked."""
+    wrong = {
+        "--split-images": loading.split_images is not None and family.family != "chat",
+        "--regions": loading.regions is not None and not family.reads_regions,
+        "--answers": bool(loading.answers) and family.family != "classifier",
+        "--image-side-px": loading.image_side_px is not None and family.fixed_resolution,
+    }
+    for option, given in wrong.items():
+        if given:
+            raise UserError(f"The model {name!r} has no place for {option}: leave it out.")
+
+
+def _check_memory(source: str, name: str, bytes_a_weight: int, device: torch.device) -> None:
+    """Refuse weights that cannot fit: on a CPU, where the system kills who takes too much, nobody else would."""
+    needed, left = weights_gb(source, bytes_a_weight), available_memory_mb()
+    if device.type == "cpu" and needed is not None and left is not None and needed * 1000 > left:
+        raise _too_large(name, device)
 
 
 def _too_large(name: str, device: torch.device) -> UserError:

@@ -56,7 +56,7 @@ MODEL_TYPES: Mapping[str, TypeDefaults] = {
     "blip": TypeDefaults("seq2seq", dtype="float32", training_preset="blip-lora-r16"),
     "blip-2": TypeDefaults("seq2seq", _SHORT),
     "instructblip": TypeDefaults("seq2seq", _SHORT),
-    "ofa": TypeDefaults("seq2seq", " {question}", dtype="float32"),
+    "ofa": TypeDefaults("seq2seq", dtype="float32"),
     "llava": TypeDefaults("chat", _PHRASE),
     "llava_next": TypeDefaults("chat", _PHRASE),
     "llava_onevision": TypeDefaults("chat", _PHRASE),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from shelfqa.artifacts import Manifest, StageRun, build, image_folder, read_table
 from shelfqa.errors import InputError
 from shelfqa.models.presets import source_of, training_preset_of
+from shelfqa.models.wording import Wording
 from shelfqa.text import normalize_answer
 from shelfqa.training.settings import Settings, TrainConfig, resolve
 
@@ -99,6 +100,8 @@ def _train(run: StageRun, questions: Path, settings: Settings, images: Path | No
     source = feature_source(
         model, [folder / path for path in rows.images], run.work, trains_vision="vision" in parameters
     )
+    wording = Wording().resolved(model.name, model.module.config.model_type, model.family)
+    rows = rows._replace(train=_worded(rows.train, wording), validation=_worded(rows.validation, wording))
     training = _usable(run, model, rows.train, source.errors, "train", learnable_only=True)
     validation = _usable(run, model, rows.validation, source.errors, "validation", learnable_only=False)
     measured = validation_subset(validation, settings.max_validation, seed=settings.seed)
@@ -150,6 +153,11 @@ def _read(run: StageRun, questions: Path) -> _Rows:
                 f"{str(questions)!r} has no usable rows of split {name!r} (column 'split'): run `shelfqa split` on it."
             )
     return _Rows(samples["train"], samples["validation"], list(places))
+
+
+def _worded(samples: list[Sample], wording: Wording) -> list[Sample]:
+    """Return the samples with their questions put as `predict` puts them to the model by default."""
+    return [sample._replace(question=wording.words(sample.question)) for sample in samples]
 
 
 def _usable(

@@ -79,6 +79,8 @@ class Trainer:
         kind = _arithmetic(settings.precision, model.device)
         self._autocast_type = kind
         self._scaler = torch.amp.GradScaler(model.device.type, enabled=kind is torch.float16)
+        answers = (normalize_answer(sample.answer) for sample in train) if model.needs_candidates else ()
+        self._candidates = tuple(dict.fromkeys(answers))
         self._answered_at_once = BatchSize(settings.batch_size)
         self._batches = lru_cache(maxsize=2)(self._epoch)
         self.total_steps = self._count_steps()
@@ -247,7 +249,9 @@ class Trainer:
                 images = sorted({sample.image for sample in block})
                 place = {image: position for position, image in enumerate(images)}
                 features = self.source.features(images)
-                queries = [Query(sample.question, (place[sample.image],)) for sample in block]
+                queries = [
+                    Query(sample.question, (place[sample.image],), candidates=self._candidates) for sample in block
+                ]
                 answers = [sample.answer for sample in block]
                 found = answer_in_batches(self.model, features, queries, Decoding(top_k=1), self._answered_at_once)
                 right += sum(

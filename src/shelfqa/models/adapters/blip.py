@@ -19,6 +19,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from shelfqa.models.adapters.generation import best_sequences, score_candidates
+from shelfqa.models.adapters.resolution import native_side_px, position_settings, set_resolution
+from shelfqa.models.adapters.texts import count_longer, padded
 from shelfqa.models.base import Decoding, Features, Loading, PictureInputs, Query, Truncation, VqaModel
 from shelfqa.records import Answer
 
@@ -42,6 +44,9 @@ class BlipVqa(VqaModel):
         for part_name, part in module.named_modules():
             if part_name.endswith("crossattention.self"):
                 part.register_forward_pre_hook(_pass_mask_on, with_kwargs=True)
+        side_px = native_side_px(image_processor)
+        trained_px = module.config.vision_config.image_size
+        self._positions = position_settings(module.vision_model.forward, side_px, trained_px, name)
         self._max_tokens = min(_MAX_QUESTION_TOKENS, self._text.max_position_embeddings)
 
     @classmethod
@@ -50,12 +55,10 @@ class BlipVqa(VqaModel):
         from transformers import AutoTokenizer, BlipForQuestionAnswering, BlipImageProcessorPil
 
         module = BlipForQuestionAnswering.from_pretrained(source, **loading.of_model())
-        return cls(
-            module,
-            AutoTokenizer.from_pretrained(source, trust_remote_code=False),
-            BlipImageProcessorPil.from_pretrained(source),
-            name,
-        )
+        images = BlipImageProcessorPil.from_pretrained(source)
+        if loading.image_side_px is not None:
+            set_resolution(images, loading.image_side_px, patch_px=module.config.vision_config.patch_size)
+        return cls(module, AutoTokenizer.from_pretrained(source, trust_remote_code=False), images, name)
 
     def inputs(self, image: Image.Image) -> PictureInputs:
         """Resize and normalise as the checkpoint's processor says."""
@@ -64,19 +67,12 @@ class BlipVqa(VqaModel):
     def encode(self, pictures: Sequence[PictureInputs]) -> Tensor:
         """Run the vision transformer; [n, patches + 1, d]."""
         pixels = self.placed(torch.cat([picture["pixel_values"] for picture in pictures]))
-        features: Tensor = self.module.vision_model(pixel_values=pixels).last_hidden_state
+        features: Tensor = self.module.vision_model(pixel_values=pixels, **self._positions).last_hidden_state
         return features
 
     def _encode_questions(self, features: Features, queries: Sequence[Query]) -> tuple[Tensor, Tensor]:
         """Return the questions' states [q, t, d], which have seen the pictures, and their mask [q, t]."""
-        tokens = self.tokenizer(
-            [query.question for query in queries],
-            padding=True,
-            padding_side="right",
-            truncation=True,
-            max_length=self._max_tokens,
-            return_tensors="pt",
-        ).to(self.device)
+        tokens = padded(self.tokenizer, [query.question for query in queries], self._max_tokens).to(self.device)
         pictures, index = self.distinct_images(features, queries)
         pictures = pictures[index]
         states = self.module.text_encoder(
@@ -135,14 +131,7 @@ class BlipVqa(VqaModel):
         return losses.sum() / (self._answer_tokens(answers)["attention_mask"][:, 1:].sum().item())
 
     def _answer_tokens(self, answers: Sequence[str]) -> Any:
-        return self.tokenizer(
-            [answer.lower() for answer in answers],
-            padding=True,
-            padding_side="right",
-            truncation=True,
-            max_length=_MAX_ANSWER_TOKENS,
-            return_tensors="pt",
-        )
+        return padded(self.tokenizer, [answer.lower() for answer in answers], _MAX_ANSWER_TOKENS)
 
     def module_groups(self) -> Mapping[str, tuple[str, ...]]:
         """The connector is where questions look at the picture: the text encoder's cross-attention."""
@@ -156,15 +145,9 @@ class BlipVqa(VqaModel):
     def truncation(self, questions: Sequence[str], answers: Sequence[str]) -> Truncation:
         """Count texts beyond the limits, special tokens counted in."""
         return Truncation(
-            self._longer(questions, self._max_tokens),
-            self._longer([answer.lower() for answer in answers], _MAX_ANSWER_TOKENS),
+            count_longer(self.tokenizer, questions, self._max_tokens),
+            count_longer(self.tokenizer, [answer.lower() for answer in answers], _MAX_ANSWER_TOKENS),
         )
-
-    def _longer(self, texts: Sequence[str], limit: int) -> int:
-        suspects = [text for text in texts if len(text) + 2 > limit]  # a token has at least one character
-        if not suspects:
-            return 0
-        return sum(len(ids) > limit for ids in self.tokenizer(suspects, verbose=False)["input_ids"])
 
     def save_pretrained(self, folder: Path) -> None:
         """Write weights, configuration, tokenizer and image processor."""

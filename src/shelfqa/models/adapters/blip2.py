@@ -21,7 +21,8 @@ from torch.nn.functional import cross_entropy
 
 from shelfqa.models.adapters.chat_prompts import common_beginning
 from shelfqa.models.adapters.generation import best_sequences, number_of_beams, score_candidates
-from shelfqa.models.adapters.resolution import set_resolution
+from shelfqa.models.adapters.resolution import native_side_px, position_settings, set_resolution
+from shelfqa.models.adapters.texts import count_longer, padded
 from shelfqa.models.base import Decoding, Features, Loading, PictureInputs, Query, Truncation, VqaModel
 from shelfqa.models.decoding.answers import best_candidates, best_written
 from shelfqa.models.decoding.forest import Forest, LanguageModel, Piece, Row
@@ -50,6 +51,8 @@ class Blip2Vqa(VqaModel):
         self.qformer_tokenizer = qformer_tokenizer
         """Reads the question for the Q-Former; only InstructBLIP has one."""
         self.name = name
+        side_px, trained_px = native_side_px(image_processor), module.config.vision_config.image_size
+        self._positions = position_settings(module.vision_model.forward, side_px, trained_px, name)
         self.shares_prompts = qformer_tokenizer is None
         self._writes_apart = bool(module.language_model.config.is_encoder_decoder)
         ends = module.language_model.generation_config.eos_token_id or module.config.text_config.eos_token_id
@@ -69,11 +72,12 @@ class Blip2Vqa(VqaModel):
         config, _ = PretrainedConfig.get_config_dict(source)
         instructed = config.get("model_type") == "instructblip"
         kind = InstructBlipForConditionalGeneration if instructed else Blip2ForConditionalGeneration
+        module = kind.from_pretrained(source, **loading.of_model())
         images = BlipImageProcessorPil.from_pretrained(source)
         if loading.image_side_px is not None:
-            set_resolution(images, loading.image_side_px)
+            set_resolution(images, loading.image_side_px, patch_px=module.config.vision_config.patch_size)
         return cls(
-            kind.from_pretrained(source, **loading.of_model()),
+            module,
             AutoTokenizer.from_pretrained(source, trust_remote_code=loading.remote_code),
             images,
             AutoTokenizer.from_pretrained(source, subfolder=_QFORMER_TOKENIZER) if instructed else None,
@@ -87,10 +91,7 @@ class Blip2Vqa(VqaModel):
     def encode(self, pictures: Sequence[PictureInputs]) -> Tensor:
         """Run the vision transformer; [n, patches + 1, d]."""
         pixels = self.placed(torch.cat([picture["pixel_values"] for picture in pictures]))
-        side = self.module.config.vision_config.image_size
-        features: Tensor = self.module.vision_model(
-            pixel_values=pixels, interpolate_pos_encoding=pixels.shape[-2:] != (side, side)
-        ).last_hidden_state
+        features: Tensor = self.module.vision_model(pixel_values=pixels, **self._positions).last_hidden_state
         return features
 
     def _soft_prompts(self, features: Features, queries: Sequence[Query]) -> Tensor:
@@ -99,14 +100,8 @@ class Blip2Vqa(VqaModel):
         words: dict[str, Tensor] = {}
         if self.qformer_tokenizer is not None:
             pictures, index = pictures[index], torch.arange(len(queries), device=pictures.device)
-            words = self.qformer_tokenizer(
-                [_text(query) for query in queries],
-                padding=True,
-                padding_side="right",
-                truncation=True,
-                max_length=_MAX_PROMPT_TOKENS,
-                return_tensors="pt",
-            ).to(self.device)
+            texts = [_text(query) for query in queries]
+            words = padded(self.qformer_tokenizer, texts, _MAX_PROMPT_TOKENS).to(self.device)
         asked = self.module.query_tokens.expand(len(pictures), -1, -1)
         seen = torch.ones(asked.shape[:2], dtype=torch.long, device=self.device)
         text = (
@@ -198,14 +193,7 @@ class Blip2Vqa(VqaModel):
 
     def _encoded(self, features: Features, queries: Sequence[Query]) -> tuple[Tensor, Tensor]:
         """Return the states [q, t, d] of an encoder-decoder's encoder, and their mask [q, t]."""
-        tokens = self.tokenizer(
-            [_text(query) for query in queries],
-            padding=True,
-            padding_side="right",
-            truncation=True,
-            max_length=_MAX_PROMPT_TOKENS,
-            return_tensors="pt",
-        ).to(self.device)
+        tokens = padded(self.tokenizer, [_text(query) for query in queries], _MAX_PROMPT_TOKENS).to(self.device)
         soft = self._soft_prompts(features, queries)
         words = self.module.language_model.get_input_embeddings()(tokens["input_ids"])
         mask = torch.cat([torch.ones_like(soft[..., 0], dtype=torch.long), tokens["attention_mask"]], dim=1)
@@ -261,11 +249,10 @@ class Blip2Vqa(VqaModel):
 
     def truncation(self, questions: Sequence[str], answers: Sequence[str]) -> Truncation:
         """Count prompts beyond the limit, special tokens counted in, and answers that `loss` cuts."""
-        return Truncation(self._longer(questions, _MAX_PROMPT_TOKENS), self._longer(answers, _MAX_ANSWER_TOKENS))
-
-    def _longer(self, texts: Sequence[str], limit: int) -> int:
-        suspects = [text for text in texts if len(text) + 2 > limit]  # a token has at least one character
-        return sum(len(ids) > limit for ids in self.tokenizer(suspects)["input_ids"]) if suspects else 0
+        return Truncation(
+            count_longer(self.tokenizer, questions, _MAX_PROMPT_TOKENS),
+            count_longer(self.tokenizer, answers, _MAX_ANSWER_TOKENS),
+        )
 
     def save_pretrained(self, folder: Path) -> None:
         """Write weights, configuration, tokenizers and image processor."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
@@ -27,6 +27,7 @@ from shelfqa.errors import UserError
 from shelfqa.models.adapters.chat_processor import chat_processor
 from shelfqa.models.adapters.chat_prompts import PROMPT_IDS, ChatPrompts, common_beginning
 from shelfqa.models.adapters.generation import number_of_beams
+from shelfqa.models.adapters.texts import count_longer
 from shelfqa.models.base import (
     Decoding,
     Features,
@@ -39,6 +40,7 @@ from shelfqa.models.base import (
 )
 from shelfqa.models.decoding.answers import best_candidates, best_written
 from shelfqa.models.decoding.forest import Forest, LanguageModel, Piece, Row
+from shelfqa.progress import say
 from shelfqa.records import Answer
 
 _TWO_WAY = frozenset({"paligemma"})
@@ -83,12 +85,18 @@ class ChatVqa(VqaModel):
         self._ends = [int(token) for token in ends if token is not None] or [int(self.prompts.tokenizer.eos_token_id)]
 
     @classmethod
-    def from_pretrained(cls, source: str, name: str, loading: Loading) -> Self:
-        """Read a checkpoint from a folder or the hub."""
+    def from_pretrained(cls, source: str, name: str, loading: Loading) -> VqaModel:
+        """Read a checkpoint from a folder or the hub; where its processor writes other prompts, it runs by that."""
         from transformers import AutoModelForImageTextToText
 
+        from shelfqa.models.adapters.any_chat import AnyChatVqa
+
         processor = chat_processor(source, loading)
-        return cls(AutoModelForImageTextToText.from_pretrained(source, **loading.of_model()), processor, name)
+        model = cls(AutoModelForImageTextToText.from_pretrained(source, **loading.of_model()), processor, name)
+        if model.prompts.agrees_with_processor():
+            return model
+        say(f"{name}: this version of transformers writes prompts in a way of its own; questions share nothing.")
+        return AnyChatVqa(model.module, processor, name)
 
     def inputs(self, image: Image.Image) -> PictureInputs:
         """Scale, and cut into tiles where the checkpoint's processor does."""
@@ -254,11 +262,11 @@ class ChatVqa(VqaModel):
 
     def truncation(self, questions: Sequence[str], answers: Sequence[str]) -> Truncation:
         """Count questions that alone are longer than the context, and answers that `loss` cuts."""
-        return Truncation(self._longer(questions, self._most_tokens), self._longer(answers, _MOST_ANSWER_TOKENS - 1))
-
-    def _longer(self, texts: Sequence[str], limit: int) -> int:
-        suspects = [text for text in texts if len(text) > limit]  # a token has at least one character
-        return sum(len(ids) > limit for ids in self.prompts.tokenizer(suspects)["input_ids"]) if suspects else 0
+        tokenizer = self.prompts.tokenizer
+        return Truncation(
+            count_longer(tokenizer, questions, self._most_tokens),
+            count_longer(tokenizer, answers, _MOST_ANSWER_TOKENS - 1),
+        )
 
     def save_pretrained(self, folder: Path) -> None:
         """Write weights, configuration and processor."""

@@ -8,12 +8,15 @@ from typing import Any
 from shelfqa.errors import UserError
 from shelfqa.models.base import Loading
 
+_FIXED_SIDE = frozenset({"llava", "paligemma"})
+"""Model types whose tower has positions for one size of picture alone."""
+
 
 def chat_processor(source: str, loading: Loading) -> Any:
     """Return a checkpoint's processor with the options of `loading` put in."""
     from transformers import AutoProcessor, PretrainedConfig
 
-    from shelfqa.models.adapters.resolution import set_resolution
+    from shelfqa.models.adapters.resolution import native_side_px, set_resolution
 
     config, _ = PretrainedConfig.get_config_dict(source)
     without_videos = None if importlib.util.find_spec("torchvision") else _WITHOUT_VIDEOS.get(config.get("model_type"))
@@ -23,6 +26,11 @@ def chat_processor(source: str, loading: Loading) -> Any:
         processor = AutoProcessor.from_pretrained(source, **loading.of_processor())
     images = processor.image_processor
     if loading.image_side_px is not None:
+        if config.get("model_type") in _FIXED_SIDE:
+            raise UserError(
+                f"{source!r} reads pictures of {native_side_px(images)} pixels a side and no other, its positions "
+                "being fixed: leave out --image-side-px."
+            )
         set_resolution(images, loading.image_side_px)
     if loading.split_images is not None:
         if not hasattr(images, "do_image_splitting"):

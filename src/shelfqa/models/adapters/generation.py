@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import StoppingCriteria, StoppingCriteriaList
 
-from shelfqa.models.base import Decoding, Query, distinct_answers
+from shelfqa.models.base import Decoding, Query, distinct_answers, first_word
 from shelfqa.models.decoding.answers import likeliest
 from shelfqa.records import Answer
 
@@ -63,6 +63,8 @@ def best_sequences(
         stopping_criteria=StoppingCriteriaList([stop] if decoding.one_word else []),
     )
     texts = tokenizer.batch_decode(found.sequences[:, start:], skip_special_tokens=True)
+    if decoding.one_word:
+        texts = list(map(first_word, texts))
     scores = found.sequences_scores.float() if beams > 1 else _greedy_scores(found, start, ends, stop)
     answers = list(map(Answer, texts, scores.exp().tolist()))
     return [distinct_answers(answers[row : row + beams], decoding.top_k) for row in range(0, len(answers), beams)]

@@ -17,6 +17,8 @@ from shelfqa.models.base import Features, Loading, PictureInputs, Query, Truncat
 class MiniVqa(ClassifierVqa):
     """Drives `MiniForQuestionAnswering`."""
 
+    fixed_resolution = True
+
     def __init__(self, module: Any, processor: Any, name: str) -> None:
         super().__init__(module, name)
         self.processor = processor

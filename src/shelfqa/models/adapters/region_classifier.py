@@ -21,12 +21,14 @@ from torch.nn.utils.rnn import pad_sequence
 
 from shelfqa.models.adapters.classifier import ClassifierVqa
 from shelfqa.models.adapters.regions import PaddedRegions, RegionSource, presence, region_source
+from shelfqa.models.adapters.texts import count_longer, padded
 from shelfqa.models.base import Features, Loading, PictureInputs, Query, Truncation
 
 
 class RegionVqa(ClassifierVqa):
     """A classifier that sees regions; how many a picture has may differ and changes nothing for the others."""
 
+    reads_regions = True
     question_tokens: ClassVar[int]
     """How many word pieces of a question the authors' models have seen at most, special tokens counted in."""
 
@@ -95,14 +97,7 @@ class RegionVqa(ClassifierVqa):
 
     def logits(self, features: Features, queries: Sequence[Query]) -> Tensor:
         """Read questions and regions together."""
-        tokens = self.tokenizer(
-            [query.question for query in queries],
-            padding=True,
-            padding_side="right",
-            truncation=True,
-            max_length=self._max_tokens,
-            return_tensors="pt",
-        ).to(self.device)
+        tokens = padded(self.tokenizer, [query.question for query in queries], self._max_tokens).to(self.device)
         used, index = torch.unique(torch.tensor([query.images[0] for query in queries]), return_inverse=True)
         pictures = [features[place] for place in used.tolist()]
         states, index = self.placed(pad_sequence(pictures, batch_first=True)), index.to(self.device)
@@ -111,9 +106,7 @@ class RegionVqa(ClassifierVqa):
 
     def truncation(self, questions: Sequence[str], answers: Sequence[str]) -> Truncation:
         """Count questions beyond the limit, special tokens counted in; answers are whole by construction."""
-        suspects = [text for text in questions if len(text) + 2 > self._max_tokens]  # a token has a character at least
-        lengths = [len(ids) for ids in self.tokenizer(suspects, verbose=False)["input_ids"]] if suspects else []
-        return Truncation(sum(length > self._max_tokens for length in lengths), 0)
+        return Truncation(count_longer(self.tokenizer, questions, self._max_tokens), 0)
 
     def save_pretrained(self, folder: Path) -> None:
         """Write weights, configuration, tokenizer and the tower, if the regions come from one."""

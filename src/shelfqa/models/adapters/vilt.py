@@ -25,6 +25,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from shelfqa.models.adapters.classifier import ClassifierVqa
 from shelfqa.models.adapters.resolution import set_resolution
+from shelfqa.models.adapters.texts import count_longer, padded
 from shelfqa.models.answer_table import extend_output_layer
 from shelfqa.models.base import Features, Loading, PictureInputs, Query, Truncation
 
@@ -92,14 +93,7 @@ class ViltVqa(ClassifierVqa):
 
     def logits(self, features: Features, queries: Sequence[Query]) -> Tensor:
         """Read questions and patches together; the patches of smaller pictures are padded and masked."""
-        tokens = self.tokenizer(
-            [query.question for query in queries],
-            padding=True,
-            padding_side="right",
-            truncation=True,
-            max_length=self._max_tokens,
-            return_tensors="pt",
-        ).to(self.device)
+        tokens = padded(self.tokenizer, [query.question for query in queries], self._max_tokens).to(self.device)
         pictures = [features[query.images[0]] for query in queries]
         patches = self.placed(pad_sequence(pictures, batch_first=True))
         lengths = torch.tensor([len(picture) for picture in pictures], device=self.device)
@@ -128,9 +122,7 @@ class ViltVqa(ClassifierVqa):
 
     def truncation(self, questions: Sequence[str], answers: Sequence[str]) -> Truncation:
         """Count questions beyond the limit, special tokens counted in; answers are whole by construction."""
-        suspects = [text for text in questions if len(text) + 2 > self._max_tokens]  # a token has a character at least
-        lengths = [len(ids) for ids in self.tokenizer(suspects, verbose=False)["input_ids"]] if suspects else []
-        return Truncation(sum(length > self._max_tokens for length in lengths), 0)
+        return Truncation(count_longer(self.tokenizer, questions, self._max_tokens), 0)
 
     def save_pretrained(self, folder: Path) -> None:
         """Write weights, configuration, tokenizer and image processor."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from shelfqa.models.base import Decoding, Query, distinct_answers
+from shelfqa.models.base import Decoding, Query, distinct_answers, first_word
 from shelfqa.models.decoding.beams import beam_search
 from shelfqa.models.decoding.candidates import log_likelihoods
 from shelfqa.models.decoding.forest import Forest
@@ -37,8 +37,12 @@ def best_written(
         max_new_tokens=decoding.max_new_tokens,
         stops=(lambda tokens: len(text(tokens).split()) > 1) if decoding.one_word else None,
     )
+
+    def answer(tokens: Sequence[int]) -> str:
+        return first_word(text(tokens)) if decoding.one_word else text(tokens)
+
     return [
-        distinct_answers((Answer(text(one.tokens), math.exp(one.log_probability)) for one in row), decoding.top_k)
+        distinct_answers((Answer(answer(one.tokens), math.exp(one.log_probability)) for one in row), decoding.top_k)
         for row in written
     ]
 
