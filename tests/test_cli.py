@@ -111,3 +111,10 @@ def test_steps_are_given_one_by_one(tmp_path: Path) -> None:
     result = shelfqa("curate", "shop.csv", "--out", "out", "--check-images", "none", *steps, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "5 read, 3 kept (dropped: over-cap 2)" in result.stdout
+
+
+def test_every_option_of_predict_stands_in_one_section_of_its_help() -> None:
+    from shelfqa.cli.models import _PREDICT_SECTIONS, predict
+
+    named = [name for names in _PREDICT_SECTIONS.values() for name in names]
+    assert sorted(named) == sorted(str(param.name) for param in predict.params)

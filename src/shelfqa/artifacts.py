@@ -138,7 +138,7 @@ def build(
         StorageError: if `out` cannot be written.
 
     """
-    settings, prints, key = _identity(stage, config, inputs)
+    settings, prints, key = _identity(stage, out, config, inputs)
     done = read_manifest(out, missing_ok=True)
     if done is not None and done.fingerprint == key and _outputs_present(out, done):
         return done
@@ -195,7 +195,7 @@ def assist(
         UserError: if no such process begins within `patience_s` seconds.
 
     """
-    _, _, key = _identity(stage, config, inputs)
+    _, _, key = _identity(stage, out, config, inputs)
     started = time.monotonic()
     while _read_key(out / _WORK) != key:
         done = read_manifest(out, missing_ok=True)
@@ -209,11 +209,11 @@ def assist(
 
 
 def _identity(
-    stage: str, config: msgspec.Struct, inputs: Mapping[str, Path]
+    stage: str, out: Path, config: msgspec.Struct, inputs: Mapping[str, Path]
 ) -> tuple[dict[str, Any], dict[str, str], str]:
     """Return settings and the inputs' fingerprints, and the key that tells this run from all others."""
     settings: dict[str, Any] = msgspec.to_builtins(config)
-    prints = {role: fingerprint(path) for role, path in sorted(inputs.items())}
+    prints = {role: fingerprint(path, leave_out=out) for role, path in sorted(inputs.items())}
     key = digest_of([stage, shelfqa.__version__, msgspec.json.encode(settings).decode(), *map(str, prints.items())])
     return settings, prints, key
 
@@ -318,10 +318,11 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise StorageError(message) from None
 
 
-def fingerprint(path: Path) -> str:
+def fingerprint(path: Path, *, leave_out: Path | None = None) -> str:
     """Return a digest that changes when the artifact, file or folder at `path` does.
 
-    Artifacts and files are told by their content, other folders by the names, sizes and times of their files.
+    Artifacts and files are told by their content, other folders by the names, sizes and times of their files, but for
+    those in `leave_out`: what a stage writes into a folder that it reads is no other input.
 
     Raises:
         InputError: if there is nothing at `path`.
@@ -335,8 +336,10 @@ def fingerprint(path: Path) -> str:
     if manifest is not None:
         return digest_of(_current_outputs(path, manifest))
     entries = []
+    place = leave_out.resolve() if leave_out is not None else None
     for root, folders, files in os.walk(path):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        shown = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = [name for name in shown if place is None or (Path(root) / name).resolve() != place]
         for name in sorted(files):
             file = Path(root) / name
             stat = file.lstat()

@@ -38,7 +38,7 @@ def load_error(name: str, error: BaseException, *, instead: str, known: Iterable
     if kinds & _UNREACHABLE or "offline" in message.lower():
         return InputError(
             f"The model {name!r} is neither a folder here nor in the cache, and the hub cannot be reached: "
-            f"check the name and the network, or {instead}"
+            f"check the name and the network, or {instead}{_nearest(name, known)}"
         )
     if kinds & _UNKNOWN:
         return InputError(f"There is no model {name!r} here or on the hub.{did_you_mean(name, known)}")
@@ -50,6 +50,12 @@ def load_error(name: str, error: BaseException, *, instead: str, known: Iterable
             "`shelfqa models convert`."
         )
     return InputError(f"Cannot load the model {name!r}: {message[:300]}")
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    """Return a hint at the preset that may have been meant, none for hub names and presets themselves."""
+    hint = "" if "/" in name or name in known else did_you_mean(name, known)
+    return hint if hint.startswith(" Did") else ""
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

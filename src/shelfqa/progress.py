@@ -20,17 +20,17 @@ def say(message: str) -> None:
 
 
 @contextlib.contextmanager
-def progress(label: str, total: int) -> Iterator[Tick]:
-    """Show how far a loop of `total` steps has come, its rate and the time left."""
+def progress(label: str, total: int, *, done: int = 0) -> Iterator[Tick]:
+    """Show how far a loop of `total` steps has come, its rate and the time left; `done` were done before it began."""
     if sys.stderr.isatty():
-        with _bar(label, total) as tick:
+        with _bar(label, total, done) as tick:
             yield tick
     else:
-        yield _lines(label, total)
+        yield _lines(label, total, done)
 
 
 @contextlib.contextmanager
-def _bar(label: str, total: int) -> Iterator[Tick]:
+def _bar(label: str, total: int, done: int) -> Iterator[Tick]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -56,7 +56,7 @@ def _bar(label: str, total: int) -> Iterator[Tick]:
         TextColumn("[dim]{task.fields[note]}"),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task(label, total=total, note="")
+        task = bars.add_task(label, total=total, completed=done, note="")
 
         def tick(done: int, note: str = "") -> None:
             bars.update(task, completed=done, note=note)
@@ -64,7 +64,7 @@ def _bar(label: str, total: int) -> Iterator[Tick]:
         yield tick
 
 
-def _lines(label: str, total: int) -> Tick:
+def _lines(label: str, total: int, done_before: int) -> Tick:
     started = time.monotonic()
     last = started
 
@@ -74,7 +74,7 @@ def _lines(label: str, total: int) -> Tick:
         if now - last < _LINE_EVERY_S:
             return
         last = now
-        rate = done / (now - started)
+        rate = (done - done_before) / (now - started)
         left = f", {max(total - done, 0) / rate:.0f} s left" if rate > 0 else ""
         say(f"  {label}: {done} of {total}, {rate:.1f} a second{left}{'  ' + note if note else ''}")
 

@@ -67,7 +67,7 @@ def test_a_vilbert_answers_as_the_published_one(published: Path, tmp_path: Path)
 def test_a_head_can_be_drawn_for_other_answers(published: Path, tmp_path: Path) -> None:
     (tmp_path / "answers.txt").write_text("mug\nlamp\n")
     change = given(published, answers=tmp_path / "answers.txt")
-    with pytest.raises(InputError, match="fresh_head=True"):
+    with pytest.raises(InputError, match="give --fresh-head"):
         convert(published / "pretrained_model.bin", tmp_path / "out", "vilbert", **change)
     assert not (tmp_path / "out").exists()
     convert(published / "pretrained_model.bin", tmp_path / "out", "vilbert", **change, fresh_head=True)

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_pretrained import clip_checkpoint, shaped_picture, siglip2_checkpoint, siglip_checkpoint
 from torch.nn.functional import cross_entropy
 
 from shelfqa.errors import InputError, UserError
@@ -14,6 +13,7 @@ from shelfqa.models.adapters.packed_texts import pack, rows_of
 from shelfqa.models.adapters.text_cache import TextCache
 from shelfqa.models.base import Decoding, Features, Loading, Query
 from shelfqa.models.loading import load_model
+from tiny_pretrained import clip_checkpoint, shaped_picture, siglip2_checkpoint, siglip_checkpoint
 
 MAKERS: dict[str, Callable[[Path], Path]] = {
     "clip": clip_checkpoint,
@@ -177,7 +177,7 @@ def test_a_checkpoint_that_is_saved_answers_the_same(model: Any, features: Featu
 def test_the_table_of_answers_is_the_users(model: Any, features: Features) -> None:
     assert model.learnable(["anything", ""]) == [True, True]
     assert model.adapter_state() == {}
-    with pytest.raises(InputError, match="only choose from a list of answers: give --answers common"):
+    with pytest.raises(InputError, match="only choose from a list of answers: give --candidates common"):
         model.answer(features, [Query("what?", (0,))], Decoding())
 
 

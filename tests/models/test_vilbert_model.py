@@ -246,7 +246,7 @@ def test_weights_that_do_not_fit_are_named() -> None:
 def test_a_pretrained_checkpoint_gets_a_fresh_head() -> None:
     config = config_of()
     pretrained = {n: w for n, w in published_weights(config).items() if n.startswith(("bert.", "cls."))}
-    with pytest.raises(InputError, match="fresh_head=True"):
+    with pytest.raises(InputError, match="give --fresh-head"):
         model_from_published(pretrained, config)
     model = model_from_published(pretrained, config, fresh_head=True)
     word = "bert.embeddings.word_embeddings.weight"

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import csv
 import os
 import signal
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from predicting import rows_of, table
 from shelfqa import artifacts
 from shelfqa.artifacts import read_table
 from shelfqa.errors import ConfigError, InputError
@@ -30,17 +30,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return questions_artifact(tmp_path_factory.mktemp("data"))
-
-
-def rows_of(folder: Path) -> list[dict[str, Any]]:
-    return [row | {"seconds": None} for row in read_table(folder, "predictions").to_pylist()]
-
-
-def table(folder: Path, rows: list[tuple[str, str]], header: tuple[str, str] = ("path", "question")) -> Path:
-    file = folder / "questions.csv"
-    with file.open("w", newline="") as stream:
-        csv.writer(stream).writerows([header, *rows])
-    return file
 
 
 def test_columns_order_and_sharing(model: str, questions: Path, tmp_path: Path) -> None:

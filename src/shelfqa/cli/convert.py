@@ -15,8 +15,9 @@ _KINDS = ("ofa", "vilbert")
 
 
 @click.command(
+    short_help="Make published OFA or ViLBERT weights loadable.",
     epilog="Example:  shelfqa models convert multi_task_model.bin --kind vilbert "
-    "--config bert_base_6layer_6conect.json --answers trainval_label2ans.json --out vilbert"
+    "--config bert_base_6layer_6conect.json --answers trainval_label2ans.json --out vilbert",
 )
 @click.argument("checkpoint", type=ARTIFACT)
 @click.option("--kind", type=click.Choice(_KINDS), required=True, help="Whose checkpoint it is.")

@@ -11,6 +11,7 @@ import click
 from shelfqa.cli.convert import convert
 from shelfqa.cli.options import (
     ARTIFACT,
+    SectionedCommand,
     config_from,
     config_options,
     device_option,
@@ -22,6 +23,15 @@ from shelfqa.cli.options import (
 from shelfqa.machine import process_share, processors
 from shelfqa.stages import predict as predict_stage
 from shelfqa.stages import train as train_stage
+
+_PREDICT_SECTIONS = {
+    "Questions and answers": ("questions", "out", "images", "splits", "limit", "use_images", "shuffle_images", "seed"),
+    "Model": ("model", "adapter", "answers", "regions", "remote_code", "pickled_weights"),
+    "How a question is put": ("prompt", "ocr", "examples", "shots", "image_side_px", "split_images"),
+    "How answers are found": ("top_k", "candidates", "beams", "max_new_tokens", "one_word", "answer_form"),
+    "How fast": ("device", "dtype", "attention", "batch_size", "workers"),
+    "Other": ("as_json",),
+}
 
 
 @click.command(epilog="Example:  shelfqa train split --model mini --preset mini-lora --out trained")
@@ -40,13 +50,22 @@ def train(questions: Path, out: Path, images: Path | None, device: str, as_json:
     show_manifest(train_stage.train(questions, out, config, images=images, device=device), out, as_json)
 
 
-@click.command(epilog="Example:  shelfqa predict --model mini --questions split --out predictions")
+@click.command(
+    cls=SectionedCommand,
+    sections=_PREDICT_SECTIONS,
+    epilog="Example:  shelfqa predict --model mini --questions split --out predictions",
+)
 @click.option("--questions", type=ARTIFACT, required=True, help="A folder of `split` or `generate`, or a file.")
 @out_option
 @images_option
 @click.option("--adapter", type=ARTIFACT, help="Folder of a LoRA adapter, as `shelfqa train` writes it.")
 @device_option
-@click.option("--workers", type=click.IntRange(1), default=min(processors(), 8), help="Threads that decode pictures.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    default=min(processors(), 8),
+    help="Threads that decode pictures. [default: one a processor, at most 8]",
+)
 @config_options(predict_stage.PredictConfig)
 @json_option
 def predict(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +28,28 @@ device_option = click.option(
     "--device", default="auto", show_default=True, help="Where to run: auto, cpu, cuda, cuda:1, mps."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+
+
+class SectionedCommand(click.Command):
+    """A command whose help shows its options under headings; those that no section names stand under the last."""
+
+    def __init__(self, *arguments: Any, sections: Mapping[str, Sequence[str]], **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self._sections = sections
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write each section in the order of its names."""
+        records = {
+            str(param.name): record
+            for param in self.get_params(ctx)
+            if isinstance(param, click.Option) and (record := param.get_help_record(ctx)) is not None
+        }
+        *_, last = self._sections
+        named = {name for names in self._sections.values() for name in names}
+        for heading, names in self._sections.items():
+            others = [name for name in records if name not in named] if heading == last else []
+            with formatter.section(heading):
+                formatter.write_dl([records[name] for name in (*names, *others)])
 
 
 def config_options(cls: type[Config], *, leave_out: tuple[str, ...] = ()) -> Callable[[F], F]:
@@ -79,7 +101,8 @@ def _option(field: msgspec.structs.FieldInfo) -> Callable[[F], F]:
     plain, description = _unwrap(field.type)
     flag = "--" + field.name.replace("_", "-")
     if field.default not in (msgspec.NODEFAULT, None, "", (), [], {}):
-        description += f" [default: {field.default}]"
+        told = {True: "yes", False: "no"}[field.default] if plain is bool else field.default
+        description += f" [default: {told}]"
     if plain is bool:
         return click.option(f"{flag}/--no-{flag[2:]}", field.name, default=None, help=description)
     origin = typing.get_origin(plain)

@@ -20,6 +20,7 @@ from shelfqa.records import ALTERNATIVES, Answer
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from shelfqa.models.answer_lists import AnswerList
     from shelfqa.models.base import Query, VqaModel
     from shelfqa.models.batching import BatchSize, Decoded
 
@@ -30,7 +31,8 @@ _IMAGES_AT_ONCE = 8
 _MOST_AT_ONCE = 512
 """How far batches grow on a GPU while its memory allows."""
 _POLL_S = 0.1
-_SILENCE_S = 600.0
+_NO_ANSWER = "no answer: the model can give none of the candidates"
+_SILENCE_S = 1800.0
 """How long the first process waits for the others without seeing a new part."""
 
 
@@ -99,6 +101,7 @@ def answer_in_parts(
     wording: Wording,
     search: Search,
     pace: Pace,
+    needed_candidates: AnswerList | None = None,
 ) -> list[Found] | None:
     """Return what is found for each question, or None in all processes but the first.
 
@@ -109,6 +112,7 @@ def answer_in_parts(
         wording: how questions are put, and what is made of replies.
         search: how answers are found.
         pace: batch size, threads and the process's share.
+        needed_candidates: maps a question to the answers to choose from, where it brings none and the model needs some.
 
     Raises:
         UserError: if the model or the memory fails, or the other processes fall silent.
@@ -126,9 +130,11 @@ def answer_in_parts(
     files = [folder / f"part-{part.number:06d}.parquet" for part in parts]
     mine = [part for part in parts if part.number % pace.share.processes == pace.share.rank]
     todo = [part for part in mine if not files[part.number].is_file()]
-    with progress("answer", sum(len(part.positions) for part in parts)) as tick:
-        if todo:
-            _answer_parts(_Run(load(), asked, wording, search), parts, todo, files, pace, tick)
+    run = _Run(load(), asked, wording, search, needed_candidates) if todo else None
+    done = sum(len(part.positions) for part, file in zip(parts, files, strict=True) if file.is_file())
+    with progress("answer", sum(len(part.positions) for part in parts), done=done) as tick:
+        if run is not None:
+            _answer_parts(run, parts, todo, files, pace, tick)
         if pace.share.rank > 0:
             return None
         _wait_for(files, tick, parts)
@@ -154,18 +160,24 @@ def _parts(groups: Iterable[list[int]]) -> Iterator[_Part]:
 class _Run:
     """A model, what it is asked and how."""
 
-    def __init__(self, model: VqaModel, asked: Sequence[Asked], wording: Wording, search: Search) -> None:
+    def __init__(
+        self,
+        model: VqaModel,
+        asked: Sequence[Asked],
+        wording: Wording,
+        search: Search,
+        needed_candidates: AnswerList | None,
+    ) -> None:
         from shelfqa.models.base import Decoding
 
         self.model = model
         self.asked = asked
+        if model.needs_candidates and needed_candidates is not None:
+            self.asked = [
+                one if one.candidates else one._replace(candidates=needed_candidates(one.question)) for one in asked
+            ]
         self.wording = wording.resolved(model.name, model.module.config.model_type, model.family)
         self.decoding = Decoding(**search._asdict())
-        if model.needs_candidates and not all(one.candidates for one in asked):
-            raise UserError(
-                f"{model.name!r} only chooses from a list of answers: give one with --candidates common, all, per-type "
-                "or a file."
-            )
         if not model.takes_shots and any(one.examples for one in asked):
             raise UserError(f"{model.name!r} takes no examples: leave out --examples.")
 
@@ -214,7 +226,8 @@ class _Run:
             self.model, list(encoded.features.values()), list(queries.values()), self.decoding, size
         )
         for position, best in zip(queries, answers, strict=True):
-            found[position] = in_form(best, self.asked[position].question, self.wording)
+            one = in_form(best, self.asked[position].question, self.wording)
+            found[position] = one if one.answers else Found([], _NO_ANSWER, 0.0)
         return found
 
     def _error(self, one: Asked, unreadable: dict[Path, str]) -> str | None:

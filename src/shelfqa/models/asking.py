@@ -97,9 +97,24 @@ def shuffled(rows: Sequence[dict[str, Any]], *, seed: int) -> list[list[str]]:
         InputError: if all rows are about one product.
 
     """
-    product_of = {path: row["product_id"] or path for row in reversed(rows) for path in reversed(row["image_paths"])}
-    other = derangement(product_of, seed=seed)
+    other = derangement(_products(rows), seed=seed)
     return [[other[path] for path in row["image_paths"]] for row in rows]
+
+
+def _products(rows: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Return the product that each picture is of; products that share a picture count as one."""
+    leads_to: dict[str, str] = {}
+
+    def first(name: str) -> str:
+        while (other := leads_to.setdefault(name, name)) != name:
+            name = other
+        return name
+
+    for row in rows:
+        for path in row["image_paths"]:
+            one = first(f"product {row['product_id']}" if row["product_id"] else f"picture {row['image_paths'][0]}")
+            leads_to[first(f"picture {path}")] = one
+    return {path: first(f"picture {path}") for row in rows for path in row["image_paths"]}
 
 
 def derangement(product_of: dict[str, str], *, seed: int) -> dict[str, str]:

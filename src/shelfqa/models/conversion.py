@@ -10,6 +10,7 @@ from shelfqa.artifacts import storage_errors
 from shelfqa.errors import InputError, did_you_mean
 from shelfqa.hub import load_error
 from shelfqa.models.answer_lists import read_answers
+from shelfqa.models.loading import quiet_transformers
 
 Kind = Literal["ofa", "vilbert"]
 
@@ -152,7 +153,8 @@ def _write(out: Path, module: Any, words: Any) -> None:
     with storage_errors(out):
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        module.save_pretrained(partial)
+        with quiet_transformers():
+            module.save_pretrained(partial)
         words.save_pretrained(partial)
         if out.is_dir():
             out.rmdir()

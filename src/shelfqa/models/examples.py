@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from shelfqa.errors import ConfigError, InputError
 from shelfqa.models.answering import Example
@@ -18,10 +19,10 @@ Examples = Callable[[Mapping[str, Any]], tuple[Example, ...]]
 def examples_from(
     source: str, count: int, training: Sequence[Mapping[str, Any]], images: Path, *, seed: int
 ) -> Examples:
-    """Return what gives each question its examples; all questions about a product get the same ones.
+    """Return what gives each question its examples: the same for all about a product, none of the product itself.
 
     Args:
-        source: `same-type`, or a file with the columns question, answer and perhaps image_path.
+        source: `same-type`, or a file with the columns question, answer and perhaps image_path and product_id.
         count: how many to show; of a file the first so many.
         training: rows of the training split, for `same-type`.
         images: the folder that image paths are relative to.
@@ -33,8 +34,7 @@ def examples_from(
 
     """
     if source != SAME_TYPE:
-        picked = _from_file(Path(source), images)[:count]
-        return lambda _: picked
+        return _picked(_from_file(Path(source), images), count, images)
     by_type: dict[str | None, list[Mapping[str, Any]]] = {}
     for row in training:
         if row["image_paths"] and (row["question"] or "").strip() and (row["answer"] or "").strip():
@@ -48,15 +48,19 @@ def examples_from(
     chosen: dict[tuple[str, str | None], tuple[Example, ...]] = {}
 
     def of(row: Mapping[str, Any]) -> tuple[Example, ...]:
-        product = str(row["product_id"] or (row["image_paths"] or [""])[0])
+        product = _product(row)
         key = (product, row["product_type"])
         if key not in chosen:
             pool = by_type.get(row["product_type"], [])
-            pool = pool if len({other["product_id"] for other in pool}) > count else by_type[None]
+            pool = pool if len({_product(other) for other in pool}) > count else by_type[None]
             chosen[key] = _choose(pool, product, count, images, seed)
         return chosen[key]
 
     return of
+
+
+def _product(row: Mapping[str, Any]) -> str:
+    return str(row["product_id"] or (row["image_paths"] or [""])[0])
 
 
 def _choose(
@@ -69,7 +73,7 @@ def _choose(
 
     found: dict[str, Example] = {}
     for row in sorted(pool, key=order):
-        other = str(row["product_id"] or row["image_paths"][0])
+        other = _product(row)
         if other != product and other not in found:
             found[other] = Example(row["question"], row["answer"], (images / row["image_paths"][0],))
             if len(found) == count:
@@ -77,7 +81,33 @@ def _choose(
     return tuple(found.values())
 
 
-def _from_file(path: Path, images: Path) -> tuple[Example, ...]:
+class _Picked(NamedTuple):
+    """An example of a file, and the product that it says it is about."""
+
+    example: Example
+    product: str
+
+
+def _picked(picked: Sequence[_Picked], count: int, images: Path) -> Examples:
+    """Return what gives each question the first `count` examples that are not about its own product or picture."""
+
+    def of(row: Mapping[str, Any]) -> tuple[Example, ...]:
+        own = {images / path for path in row["image_paths"]}
+        others = (
+            one.example
+            for one in picked
+            if own.isdisjoint(one.example.pictures) and not (one.product and one.product == row["product_id"])
+        )
+        return tuple(islice(others, count))
+
+    return of
+
+
+def _text(cell: object) -> str:
+    return "" if cell is None else str(cell).strip()
+
+
+def _from_file(path: Path, images: Path) -> list[_Picked]:
     from shelfqa.rows import PICTURE_NAMES, is_table, read_rows
 
     if not is_table(path):
@@ -89,15 +119,20 @@ def _from_file(path: Path, images: Path) -> tuple[Example, ...]:
     for column in ("question", "answer"):
         if column not in table.columns:
             raise InputError(f"{str(path)!r} lacks the column {column!r}; it has {', '.join(table.columns)}.")
+    for bad in table.bad:
+        raise InputError(f"{str(path)!r}, line {bad.line}: {bad.detail}.")
     picture = next((name for name in PICTURE_NAMES if name in table.columns), None)
     found = []
     for row in table.rows:
+        question, answer, product = (_text(row.values.get(name)) for name in ("question", "answer", "product_id"))
+        if not (question and answer):
+            raise InputError(f"{str(path)!r}, line {row.line}: an example needs a question and an answer.")
         shown = row.values.get(picture) if picture else None
         paths = tuple(images / str(one) for one in (shown if isinstance(shown, list) else [shown]) if one)
         for file in paths:
             if not file.is_file():
                 raise InputError(f"{str(path)!r}, line {row.line}: there is no picture {str(file)!r}.")
-        found.append(Example(str(row.values["question"]), str(row.values["answer"]), paths))
+        found.append(_Picked(Example(question, answer, paths), product))
     if not found:
         raise InputError(f"{str(path)!r} holds no examples.")
-    return tuple(found)
+    return found

@@ -13,9 +13,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
-from shelfqa.errors import ConfigError, UserError
+from shelfqa.errors import ConfigError, ImageError, UserError
+from shelfqa.images import load_image
 from shelfqa.models.answering import Asked, Found, Search, cannot_be_asked, in_form
 from shelfqa.models.wording import Wording
 from shelfqa.progress import progress
@@ -25,7 +26,7 @@ from shelfqa.text import normalize_answer
 
 _REQUESTS_AT_ONCE = 8
 _FAILURES_IN_VAIN = 10
-"""So many failed requests without a single reply end the run: the key, the address or the model is wrong."""
+"""So many failed requests in a row end the run: the key, the address or the model is wrong, or the quota used up."""
 _MOST_CANDIDATES = 300
 _OBJECT = re.compile(r"\{.*\}", re.DOTALL)
 
@@ -54,7 +55,7 @@ def answer_hosted(
         search: how many answers.
 
     Raises:
-        UserError: if no request succeeds, or a list of candidates is too long for a prompt.
+        UserError: if ten requests in a row get no reply, or a list of candidates is too long for a prompt.
 
     """
     longest = max((len(one.candidates) for one in asked), default=0)
@@ -65,47 +66,103 @@ def answer_hosted(
         )
     wording = wording.resolved(name, "hosted", "hosted")
     found = {position: Found([], error, 0.0) for position, one in enumerate(asked) if (error := cannot_be_asked(one))}
-    found |= dict(_kept(file, len(asked)))
-    todo = [position for position in range(len(asked)) if position not in found]
+    kept = dict(_kept(file, len(asked)))
+    found |= kept
+    todo = [(position, one) for position, one in enumerate(asked) if position not in found]
     if todo:
-        found |= _ask_all(load(), [(position, asked[position]) for position in todo], len(asked), file, wording, search)
+        found |= _Requests(load(), wording, search).ask_all(todo, file, replies=len(kept), total=len(asked))
     return [found[position] for position in range(len(asked))]
 
 
-def _ask_all(
-    provider: Provider,
-    todo: Sequence[tuple[int, Asked]],
-    total: int,
-    file: Path,
-    wording: Wording,
-    search: Search,
-) -> dict[int, Found]:
-    found: dict[int, Found] = {}
-    replies = 0
-    file.parent.mkdir(parents=True, exist_ok=True)
-    waiting: dict[Future[Found], int] = {}
-    queue = iter(todo)
-    with (
-        file.open("a", encoding="utf-8") as lines,
-        ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool,
-        progress("answer", total) as tick,
-    ):
-        while True:
-            while len(waiting) < _REQUESTS_AT_ONCE and (following := next(queue, None)) is not None:
-                waiting[pool.submit(_ask, provider, following[1], wording, search)] = following[0]
-            if not waiting:
-                return found
-            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                position, one = waiting.pop(future), future.result()
-                found[position] = one
-                if one.error is None:
-                    replies += 1
-                    lines.write(json.dumps([position, *one]) + "\n")
-                    lines.flush()
-                elif not replies and len(found) >= min(_FAILURES_IN_VAIN, len(todo)):
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    raise UserError(f"None of the first {len(found)} requests got a reply: {one.error}")
-                tick(total - len(todo) + len(found))
+class _Requests:
+    """What is asked of a provider, and how it is going."""
+
+    def __init__(self, provider: Provider, wording: Wording, search: Search) -> None:
+        self._provider = provider
+        self._wording = wording
+        self._search = search
+        self._unreadable: dict[Path, str | None] = {}
+
+    def ask_all(self, todo: Sequence[tuple[int, Asked]], file: Path, *, replies: int, total: int) -> dict[int, Found]:
+        """Return what is found for each question of `todo`, after `replies` in an earlier run; `total` is for show."""
+        found: dict[int, Found] = {}
+        in_vain, why = 0, ""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        waiting: dict[Future[_Said], int] = {}
+        queue = iter(todo)
+        with (
+            file.open("a", encoding="utf-8") as lines,
+            ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool,
+            progress("answer", total, done=total - len(todo)) as tick,
+        ):
+            while True:
+                while len(waiting) < _REQUESTS_AT_ONCE and (following := next(queue, None)) is not None:
+                    waiting[pool.submit(self._ask, following[1])] = following[0]
+                if not waiting:
+                    break
+                for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                    position, said = waiting.pop(future), future.result()
+                    found[position] = said.found
+                    if said.outcome == "reply":
+                        replies, in_vain = replies + 1, 0
+                        lines.write(json.dumps([position, *said.found]) + "\n")
+                        lines.flush()
+                    elif said.outcome == "failure" or (said.outcome == "refused" and not replies):
+                        in_vain, why = in_vain + 1, said.found.error or ""
+                    if in_vain == (_FAILURES_IN_VAIN if replies else min(_FAILURES_IN_VAIN, len(todo))):
+                        pool.shutdown(wait=False, cancel_futures=True)
+                        raise _in_vain(in_vain, replies, why)
+                    tick(total - len(todo) + len(found))
+        if in_vain and not replies:
+            raise _in_vain(in_vain, replies, why)
+        return found
+
+    def _ask(self, one: Asked) -> _Said:
+        started = time.monotonic()
+        for path in one.pictures:
+            if (error := self._error_of(path)) is not None:
+                return _Said(Found([], error, 0.0), "not asked")
+        one = one._replace(examples=tuple(each for each in one.examples if not any(map(self._error_of, each.pictures))))
+        pictures = [path for example in one.examples for path in example.pictures] + list(one.pictures)
+        top_k = self._search.top_k
+        try:
+            reply = self._provider.complete(prompt(one, self._wording, top_k), images=pictures).text
+        except ProviderError as error:
+            return _Said(Found([], str(error), 0.0), "refused" if error.of_request else "failure")
+        answers = stated_answers(reply, top_k) if top_k > 1 else [Answer(reply.strip(), None)]
+        if one.candidates:
+            answers = [named for answer in answers if (named := _among(answer, one, self._wording)) is not None]
+            if not answers:
+                return _Said(Found([], "reply: it names none of the candidates", 0.0), "reply")
+        found = in_form(answers, one.question, self._wording)
+        return _Said(found._replace(seconds=time.monotonic() - started), "reply")
+
+    def _error_of(self, path: Path) -> str | None:
+        """Return why a picture cannot be read, or None; each is tried once."""
+        if path not in self._unreadable:
+            try:
+                load_image(path)
+                self._unreadable[path] = None
+            except ImageError as error:
+                self._unreadable[path] = str(error)
+        return self._unreadable[path]
+
+
+def _in_vain(requests: int, replies: int, error: str) -> UserError:
+    if not replies:
+        return UserError(f"None of the first {requests} requests got a reply: {error}")
+    return UserError(
+        f"The last {requests} requests got no reply: {error}. Run the same command again to go on: {replies:,} replies "
+        "are kept."
+    )
+
+
+class _Said(NamedTuple):
+    """What came of a request."""
+
+    found: Found
+    outcome: Literal["reply", "refused", "failure", "not asked"]
+    """A reply may answer nothing; `refused` is a request that this provider takes from nobody, `failure` any other."""
 
 
 def _kept(file: Path, total: int) -> Iterator[tuple[int, Found]]:
@@ -123,21 +180,6 @@ def _kept(file: Path, total: int) -> Iterator[tuple[int, Found]]:
     if text and not text.endswith("\n"):
         with file.open("a", encoding="utf-8") as lines:
             lines.write("\n")  # what the killed run was writing ends here
-
-
-def _ask(provider: Provider, one: Asked, wording: Wording, search: Search) -> Found:
-    started = time.monotonic()
-    pictures = [path for example in one.examples for path in example.pictures] + list(one.pictures)
-    try:
-        reply = provider.complete(prompt(one, wording, search.top_k), images=pictures).text
-    except ProviderError as error:
-        return Found([], str(error), 0.0)
-    answers = stated_answers(reply, search.top_k) if search.top_k > 1 else [Answer(reply.strip(), None)]
-    if one.candidates:
-        answers = [named for answer in answers if (named := _among(answer, one, wording)) is not None]
-        if not answers:
-            return Found([], "reply: it names none of the candidates", 0.0)
-    return in_form(answers, one.question, wording)._replace(seconds=time.monotonic() - started)
 
 
 def prompt(one: Asked, wording: Wording, top_k: int) -> str:
@@ -170,12 +212,16 @@ def stated_answers(reply: str, top_k: int) -> list[Answer]:
 
     >>> stated_answers('{"answers": [{"answer": "red", "probability": 0.7}, {"answer": "pink"}]}', 5)
     [Answer(text='red', probability=0.7), Answer(text='pink', probability=None)]
+    >>> stated_answers('{"answers": [{"answer": "red", "probability": 75}, {"answer": "pink", "probability": 25}]}', 5)
+    [Answer(text='red', probability=0.75), Answer(text='pink', probability=0.25)]
     """
     match = _OBJECT.search(reply)
     try:
         stated: Any = json.loads(match.group()) if match else None
+        percent = any(_number(item.get("probability")) > 1 for item in stated["answers"])
         guesses = [
-            Answer(str(item["answer"]).strip(), _probability(item.get("probability"))) for item in stated["answers"]
+            Answer(str(item["answer"]).strip(), _probability(item.get("probability"), percent=percent))
+            for item in stated["answers"]
         ]
     except (ValueError, TypeError, KeyError, AttributeError):
         guesses = []
@@ -190,8 +236,14 @@ def stated_answers(reply: str, top_k: int) -> list[Answer]:
     return sorted(guesses, key=lambda guess: -(guess.probability or 0.0))[:top_k]
 
 
-def _probability(value: Any) -> float | None:
-    return min(max(float(value), 0.0), 1.0) if isinstance(value, int | float) else None
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
+def _probability(value: Any, *, percent: bool) -> float | None:
+    if not isinstance(value, int | float):
+        return None
+    return min(max(value / 100 if percent else float(value), 0.0), 1.0)
 
 
 def _among(answer: Answer, one: Asked, wording: Wording) -> Answer | None:

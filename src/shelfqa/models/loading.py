@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shelfqa.errors import InputError, UserError
-from shelfqa.hub import load_error
+from shelfqa.hub import in_cache, load_error
 from shelfqa.machine import available_memory_mb
 from shelfqa.models.fitting import weights_gb
 from shelfqa.models.presets import PRESETS, source_of
+from shelfqa.progress import say
 from shelfqa.registry import Registry
 
 if TYPE_CHECKING:
@@ -84,24 +87,36 @@ def load_model(
     """
     require_extras()
 
+    from safetensors import SafetensorError
+
     from shelfqa.models.base import Loading
     from shelfqa.models.batching import out_of_memory
 
     place = resolve_device(device)
+    if place.type == "cuda":
+        torch.cuda.set_device(place)  # so that what asks for "the" GPU means this one
     loading = loading or Loading(dtype=resolve_dtype("auto", place))
     source = source_of(name_or_path)
     family = _family(source, name_or_path, loading)
     _check_options(family, name_or_path, loading)
     _check_memory(source, name_or_path, loading.dtype.itemsize, place)
-    with _quiet_transformers():
+    fetched = not Path(source).is_dir() and not in_cache(source)
+    if fetched:
+        say(f"{name_or_path}: fetching {source} from the hub")
+    with quiet_transformers(bars=fetched):
         try:
             model: VqaModel = family.from_pretrained(source, name_or_path, loading)
             model.fingerprint = weights_fingerprint(model.module)
             model.module.to(place)
+        except SafetensorError as error:
+            raise InputError(
+                f"The weights of {name_or_path!r} are broken ({error}): fetch or write the checkpoint again."
+            ) from None
         except (OSError, ValueError, RuntimeError, MemoryError, ImportError, KeyError) as error:
             if out_of_memory(error):
                 raise _too_large(name_or_path, place) from None
             raise load_error(name_or_path, error, instead=_INSTEAD, known=PRESETS) from None
+    _check_tokenizer(model)
     model.module.eval()
     if adapter is not None:
         from shelfqa.models.lora import load_adapter
@@ -129,6 +144,16 @@ def _check_memory(source: str, name: str, bytes_a_weight: int, device: torch.dev
     needed, left = weights_gb(source, bytes_a_weight), available_memory_mb()
     if device.type == "cpu" and needed is not None and left is not None and needed * 1000 > left:
         raise _too_large(name, device)
+
+
+def _check_tokenizer(model: VqaModel) -> None:
+    """Raise one line if the checkpoint came without its tokenizer, in whose place transformers makes an empty one."""
+    tokenizer = getattr(model, "tokenizer", None)
+    if tokenizer is not None and len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise InputError(
+            f"The model {model.name!r} has no words: its tokenizer is missing. Put the tokenizer's files beside its "
+            "weights."
+        )
 
 
 def _too_large(name: str, device: torch.device) -> UserError:
@@ -219,7 +244,7 @@ def _family(source: str, name: str, loading: Loading) -> type[VqaModel]:
         hint = " It is an adapter: give its base model, and this folder as --adapter." if _is_adapter(folder) else ""
         raise InputError(f"The folder {name!r} holds no config.json, so no model.{hint or _KNOWN}")
     try:
-        with _quiet_transformers():
+        with quiet_transformers():
             config, _ = PretrainedConfig.get_config_dict(source)
     except (OSError, ValueError) as error:
         raise load_error(name, error, instead=_INSTEAD, known=PRESETS) from None
@@ -249,20 +274,30 @@ def _is_adapter(folder: Path) -> bool:
     return (folder / "adapter_config.json").is_file()
 
 
-class _quiet_transformers:  # noqa: N801 - used like a function
-    """Keeps transformers' own progress bars and reports off the terminal for a while."""
+@contextmanager
+def quiet_transformers(*, bars: bool = False) -> Iterator[None]:
+    """Keep the reports of transformers and of the hub's client off the terminal for a while.
 
-    def __enter__(self) -> None:
-        from transformers.utils import logging
+    Args:
+        bars: whether progress bars may be drawn, as a download deserves.
 
-        self._verbosity = logging.get_verbosity()
-        self._bars = logging.is_progress_bar_enabled()
-        logging.set_verbosity_error()
+    """
+    from huggingface_hub.utils import logging as hub_logging
+    from transformers.utils import logging
+
+    before, hub_before, had_bars = (
+        logging.get_verbosity(),
+        hub_logging.get_verbosity(),
+        logging.is_progress_bar_enabled(),
+    )
+    logging.set_verbosity_error()
+    hub_logging.set_verbosity(logging.ERROR)
+    if not bars:
         logging.disable_progress_bar()
-
-    def __exit__(self, *_: object) -> None:
-        from transformers.utils import logging
-
-        logging.set_verbosity(self._verbosity)
-        if self._bars:
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+        hub_logging.set_verbosity(hub_before)
+        if had_bars:
             logging.enable_progress_bar()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from safetensors import SafetensorError
 from safetensors.torch import save as to_safetensors
 from torch import nn
 
@@ -174,7 +175,7 @@ def load_adapter(model: VqaModel, folder: Path) -> PeftModel:
             return PeftModel.from_pretrained(
                 model.module, str(folder), autocast_adapter_dtype=False, torch_device=str(model.device)
             )
-    except (ValueError, RuntimeError, KeyError) as error:
+    except (ValueError, RuntimeError, KeyError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"The adapter in {str(folder)!r} does not fit the model {model.name!r}: {reason}") from None
 

@@ -70,6 +70,7 @@ MODEL_TYPES: Mapping[str, TypeDefaults] = {
     "qwen3_vl": TypeDefaults("chat", _QWEN),
     "clip": TypeDefaults("dual-encoder", dtype="float32"),
     "siglip": TypeDefaults("dual-encoder", dtype="float32"),
+    "siglip2": TypeDefaults("dual-encoder", dtype="float32"),
 }
 """By the `model_type` of a checkpoint's config.json.
 

@@ -252,7 +252,7 @@ class _NpzFolder(RegionFeatures):
 
 
 def _ends(path: PurePath) -> Iterator[PurePath]:
-    """Yield the ends of a path, the longest first, all inside a folder; with `..` in it, its name alone.
+    """Yield the ends of a path, the longest first; what stands before the last `..` in it belongs to none.
 
     >>> [str(end) for end in _ends(PurePath("/pictures/shirts/1.jpg"))]
     ['pictures/shirts/1.jpg', 'shirts/1.jpg', '1.jpg']
@@ -260,7 +260,8 @@ def _ends(path: PurePath) -> Iterator[PurePath]:
     if not path.name or path.name == "..":
         return
     parts = path.parts[1:] if path.is_absolute() else path.parts
-    for start in range(len(parts) - 1 if ".." in parts else 0, len(parts)):
+    after = max((place + 1 for place, part in enumerate(parts) if part == ".."), default=0)
+    for start in range(after, len(parts)):
         yield PurePath(*parts[start:])
 
 

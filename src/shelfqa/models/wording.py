@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -10,6 +11,7 @@ from shelfqa.models.presets import prompt_of
 from shelfqa.models.replies import Form, reduce_reply
 
 AnswerForm = Literal["auto", "raw", "short", "word"]
+_PLACES = re.compile(r"\{question\}|\{ocr\}")
 _REDUCED = frozenset({"chat", "hosted"})
 """Families whose replies are sentences at times."""
 
@@ -47,11 +49,10 @@ class Wording(NamedTuple):
         'OCR tokens: Acme, 500 ml. What brand? Short answer:'
         """
         template, read = self.prompt or "{question}", ", ".join(texts)
-        if "{ocr}" in template:
-            template = template.replace("{ocr}", read)
-        elif read:
-            template = f"OCR tokens: {read}. {template.lstrip()}"
-        return template.replace("{question}", question)
+        if read and "{ocr}" not in template:
+            template = f"OCR tokens: {{ocr}}. {template.lstrip()}"
+        values = {"{question}": question, "{ocr}": read}
+        return _PLACES.sub(lambda place: values[place.group()], template)
 
     def reduced(self, reply: str, question: str) -> str:
         """Return the answer in a reply."""

@@ -25,6 +25,11 @@ PROVIDERS = Registry(
 class ProviderError(ShelfqaError):
     """A prompt got no reply, after the retries that the provider makes itself; one line."""
 
+    def __init__(self, message: str, *, of_request: bool = False) -> None:
+        super().__init__(message)
+        self.of_request = of_request
+        """Whether it is this prompt or its pictures that are not taken, and others may be."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:

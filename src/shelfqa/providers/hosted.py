@@ -112,7 +112,8 @@ class Hosted:
             except Exception as error:  # of the SDK, of its HTTP client, or of a reply in an unknown form
                 accepted = self._without_refused(settings, error)
                 if accepted is None:
-                    raise ProviderError(self._explain(error)) from None
+                    said = self._explain(error)
+                    raise ProviderError(said, of_request="the request is refused" in said) from None
                 self._settings = accepted
 
     def _find_key(self) -> str:

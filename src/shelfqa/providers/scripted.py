@@ -28,7 +28,7 @@ class Scripted:
         if callable(self._replies):
             return Reply(text=self._replies(prompt), model=self.model)
         if prompt not in self._replies:
-            raise ProviderError(f"the script {self.model!r} holds no reply to {prompt[:60]!r}")
+            raise ProviderError(f"the script {self.model!r} holds no reply to {prompt[:60]!r}", of_request=True)
         return Reply(text=self._replies[prompt], model=self.model)
 
 

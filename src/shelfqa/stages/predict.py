@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from pathlib import Path
@@ -11,7 +12,7 @@ from msgspec import Meta
 
 from shelfqa.artifacts import Manifest, StageRun, assist, build, image_folder
 from shelfqa.config import Config
-from shelfqa.errors import ConfigError
+from shelfqa.errors import ConfigError, did_you_mean
 from shelfqa.machine import cache_folder, process_share
 from shelfqa.models.answering import Asked, Found, Pace, Search, alternatives, answer_in_parts
 from shelfqa.models.asking import folder_of_pictures, of_splits, read_questions, shuffled
@@ -22,6 +23,7 @@ from shelfqa.models.wording import AnswerForm, Wording
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from shelfqa.models.answer_lists import AnswerList
     from shelfqa.models.base import Loading, VqaModel
     from shelfqa.providers.base import Provider
 
@@ -32,7 +34,7 @@ class PredictConfig(Config, frozen=True):
     model: Annotated[
         str,
         Meta(
-            description="A preset of `shelfqa models`, a hub name, a folder, a hosted model as PROVIDER:NAME, or a "
+            description="A name of `shelfqa models`, a hub name, a folder, a hosted model as PROVIDER:NAME, or a "
             "blind baseline: majority, majority-per-type, question-only."
         ),
     ] = "mini"
@@ -41,7 +43,7 @@ class PredictConfig(Config, frozen=True):
     ] = None
     top_k: Annotated[int, Meta(description="How many answers to keep for each question.")] = 5
     batch_size: Annotated[
-        int | None, Meta(description="Questions at once; by default as many as the memory holds.")
+        int | None, Meta(description="Questions at once; by default 32 on a CPU, on a GPU what its memory holds.")
     ] = None
     shuffle_images: Annotated[
         bool, Meta(description="Ask each question of another product's picture: what is left is guessed blindly.")
@@ -49,25 +51,34 @@ class PredictConfig(Config, frozen=True):
     seed: Annotated[int, Meta(description="Seed of the shuffling and of the choice of examples.")] = 0
     limit: Annotated[int | None, Meta(description="Answer the first so many questions only.")] = None
     use_images: Annotated[
-        Literal["all", "first"], Meta(description="Which pictures of a row are shown; several are numbered.")
+        Literal["all", "first"],
+        Meta(
+            description="Which pictures of a row are shown: all, numbered, or the first. A row of several fails where "
+            "the model takes one."
+        ),
     ] = "all"
     prompt: Annotated[
         str | None,
         Meta(
-            description="Template with {question}, and {ocr} where texts on the picture go; by default the model's own."
+            description="Template with {question}, and {ocr} where texts on the picture go; by default what suits the "
+            "model."
         ),
     ] = None
     answer_form: Annotated[
         AnswerForm,
         Meta(
-            description="raw keeps replies as they are; short and word reduce them by rule, the full reply is kept "
-            "beside; auto is short for models that chat."
+            description="raw keeps what the model says; short and word reduce it by rules and keep the whole in the "
+            "column reply; auto is short for chat and hosted models, else raw."
         ),
     ] = "auto"
-    one_word: Annotated[bool, Meta(description="Stop writing as soon as a second word begins.")] = False
-    max_new_tokens: Annotated[int, Meta(description="Longest answer in tokens.")] = 20
+    one_word: Annotated[bool, Meta(description="Stop writing where a second word begins.")] = False
+    max_new_tokens: Annotated[int, Meta(description="Longest answer in tokens, where the model writes.")] = 20
     beams: Annotated[
-        int | None, Meta(description="Beams where the model writes; 1 takes the likeliest token each time.")
+        int | None,
+        Meta(
+            description="Beams of the search, where the model writes; 1 takes the likeliest token each time. By "
+            "default 5, or as many as --top-k."
+        ),
     ] = None
     candidates: Annotated[
         str | None,
@@ -78,10 +89,14 @@ class PredictConfig(Config, frozen=True):
         ),
     ] = None
     examples: Annotated[
-        str | None, Meta(description="Solved examples to show: same-type (of the training split), or a file.")
+        str | None,
+        Meta(
+            description="Solved examples to show: same-type (of the same product type, from the training split), or a "
+            "table with question, answer and image_path."
+        ),
     ] = None
-    shots: Annotated[int, Meta(description="How many examples to show.")] = 4
-    ocr: Annotated[bool, Meta(description="Read the texts on the pictures and put them into the prompt.")] = False
+    shots: Annotated[int, Meta(description="How many examples to show, where --examples is given.")] = 4
+    ocr: Annotated[bool, Meta(description="Read the print on the pictures and put it into the prompt.")] = False
     answers: Annotated[
         str | None,
         Meta(description="File that names a classifier's outputs in their order, where the checkpoint does not."),
@@ -90,11 +105,11 @@ class PredictConfig(Config, frozen=True):
         str | None,
         Meta(
             description="Where LXMERT and ViLBERT take regions from: a ResNet's folder or hub name, or precomputed "
-            "features."
+            "features, as .parquet or a folder of .npz."
         ),
     ] = None
     image_side_px: Annotated[
-        int | None, Meta(description="Resolution that pictures are scaled to; by default the checkpoint's.")
+        int | None, Meta(description="Side in pixels that pictures are scaled to; by default the checkpoint's.")
     ] = None
     split_images: Annotated[
         bool | None, Meta(description="Whether large pictures are cut into tiles, where the model knows tiles.")
@@ -105,9 +120,11 @@ class PredictConfig(Config, frozen=True):
     ] = "auto"
     attention: Annotated[
         Literal["sdpa", "flash_attention_2", "eager"] | None,
-        Meta(description="Implementation of attention; by default what transformers chooses."),
+        Meta(description="How attention is computed; by default as transformers chooses, mostly sdpa."),
     ] = None
-    remote_code: Annotated[bool, Meta(description="Run code that comes with the checkpoint: read it first.")] = False
+    remote_code: Annotated[bool, Meta(description="Let code run that comes with the checkpoint: read it first.")] = (
+        False
+    )
     pickled_weights: Annotated[
         bool, Meta(description="Also load weights from .bin files, by torch's restricted unpickler.")
     ] = False
@@ -184,16 +201,32 @@ def _inputs(config: PredictConfig, where: _Where) -> dict[str, Path]:
         if value is not None and value < 1:
             raise ConfigError(f"predict.{name} is {value!r}: expected 1 or more.")
     Wording(config.prompt).checked()
+    _check_model(config, where)
     inputs = {"questions": where.questions}
     inputs |= {"images": where.images} if where.images is not None else {}
     inputs |= {"adapter": where.adapter} if where.adapter is not None else {}
     source = None if hosted_name(config.model) else Path(source_of(config.model))
     if source is not None and source.is_dir():
         inputs["model"] = source
-    for role, path in (("candidates", config.candidates), ("examples", config.examples), ("answers", config.answers)):
-        if path is not None and Path(path).is_file():
+    for role in ("candidates", "examples", "answers", "regions"):
+        path = getattr(config, role)
+        if path is not None and (Path(path).is_file() or (role == "regions" and Path(path).is_dir())):
             inputs[role] = Path(path)
     return inputs
+
+
+def _check_model(config: PredictConfig, where: _Where) -> None:
+    """Raise one line if nothing of that name could answer, or has no place for an adapter."""
+    from shelfqa.models.blind import BLIND_BASELINES
+    from shelfqa.providers.base import PROVIDERS
+
+    hosted = hosted_name(config.model)
+    provider = re.match(r"([A-Za-z][\w-]+):", config.model)  # a drive has one letter
+    if hosted is None and provider is not None and not Path(config.model).exists():
+        hint = " The model's name follows it." if provider[1] in PROVIDERS else did_you_mean(provider[1], PROVIDERS)
+        raise ConfigError(f"predict.model is {config.model!r}: expected PROVIDER:NAME.{hint}")
+    if where.adapter is not None and (hosted is not None or config.model in BLIND_BASELINES):
+        raise ConfigError(f"The model {config.model!r} takes no adapter: leave out --adapter.")
 
 
 def _predict(run: StageRun, config: PredictConfig, where: _Where) -> None:
@@ -202,13 +235,16 @@ def _predict(run: StageRun, config: PredictConfig, where: _Where) -> None:
     table = read_questions(run, where.questions)
     rows = of_splits(table, config.splits, config.limit, where.questions)
     found: list[Found] | None
+    shots = 0
     if config.model in BLIND_BASELINES:
         if where.questions.is_dir():
             run.images = image_folder(where.questions, where.images) if where.images else None
         found = _answer_blindly(table, rows, config) if process_share().rank == 0 else None
     else:
         run.images = folder_of_pictures(rows, where.questions, where.images)
-        found = _answer_by_model(run, _asked(table, rows, run.images, config), config, where)
+        asked = _asked(table, rows, run.images, config)
+        shots = max(len(one.examples) for one in asked)
+        found = _answer_by_model(run, table, asked, config, where)
     if found is None:
         return
     failures = Counter(one.error.split(":")[0] for one in found if one.error is not None)
@@ -219,12 +255,13 @@ def _predict(run: StageRun, config: PredictConfig, where: _Where) -> None:
         "pictures": len({path for row in rows for path in row["image_paths"]}),
         "failures": dict(sorted(failures.items())),
     }
-    run.write_table("predictions", _predictions(rows, found, _label(config, where.adapter)))
+    run.write_table("predictions", _predictions(rows, found, _label(config, where.adapter, shots)))
 
 
-def _label(config: PredictConfig, adapter: Path | None) -> str:
+def _label(config: PredictConfig, adapter: Path | None, shots: int) -> str:
+    """Return what tells these predictions from others; `shots` is how many examples were shown at most."""
     tuned = f"{config.model} + LoRA" if adapter is not None else config.model
-    shown = f"{tuned}, {config.shots} examples" if config.examples is not None else tuned
+    shown = f"{tuned}, {shots} example{'s' * (shots > 1)}" if shots else tuned
     return f"{shown}, shuffled pictures" if config.shuffle_images else shown
 
 
@@ -236,7 +273,7 @@ def _asked(table: list[dict[str, Any]], rows: list[dict[str, Any]], folder: Path
     examples = (
         examples_from(config.examples, config.shots, training, folder, seed=config.seed) if config.examples else None
     )
-    candidates = _candidates(training, config)
+    candidates = _candidates(table, config.candidates) if config.candidates is not None else None
     pictures = shuffled(rows, seed=config.seed) if config.shuffle_images else [row["image_paths"] for row in rows]
     if config.use_images == "first":
         pictures = [paths[:1] for paths in pictures]
@@ -260,17 +297,12 @@ def _asked(table: list[dict[str, Any]], rows: list[dict[str, Any]], folder: Path
     ]
 
 
-def _candidates(training: list[dict[str, Any]], config: PredictConfig) -> Any:
-    """Return what maps a question to its candidates, or None where the model may say anything."""
+def _candidates(table: list[dict[str, Any]], name: str | None) -> AnswerList:
+    """Return what maps a question to its candidates; without a name, what suits models that cannot do without."""
     from shelfqa.models.answer_lists import answer_list
-    from shelfqa.models.presets import MODEL_TYPES, model_type_of
 
-    solved = [(row["question"], row["answer"]) for row in training if row["answer"]]
-    name = config.candidates
-    known = MODEL_TYPES.get(model_type_of(config.model) or "")
-    if name is None and known is not None and known.family == "dual-encoder":
-        name = "all" if solved else "common"
-    return None if name is None else answer_list(name, solved)
+    solved = [(row["question"], row["answer"]) for row in table if row["split"] == "train" and row["answer"]]
+    return answer_list(name or ("all" if solved else "common"), solved)
 
 
 def _answer_blindly(table: list[dict[str, Any]], rows: list[dict[str, Any]], config: PredictConfig) -> list[Found]:
@@ -285,7 +317,9 @@ def _answer_blindly(table: list[dict[str, Any]], rows: list[dict[str, Any]], con
     return [Found(found, None, share) for found in answers]
 
 
-def _answer_by_model(run: StageRun, asked: list[Asked], config: PredictConfig, where: _Where) -> list[Found] | None:
+def _answer_by_model(
+    run: StageRun, table: list[dict[str, Any]], asked: list[Asked], config: PredictConfig, where: _Where
+) -> list[Found] | None:
     wording = Wording(config.prompt, config.answer_form)
     search = Search(config.top_k, config.beams, config.max_new_tokens, config.one_word)
     hosted = hosted_name(config.model)
@@ -300,7 +334,9 @@ def _answer_by_model(run: StageRun, asked: list[Asked], config: PredictConfig, w
         return load_model(config.model, adapter=where.adapter, device=device, loading=_loading(config, device))
 
     pace = Pace(config.batch_size, where.workers, process_share())
-    return answer_in_parts(asked, load, run.work / "parts", wording=wording, search=search, pace=pace)
+    folder = run.work / "parts"
+    needed = _candidates(table, None)
+    return answer_in_parts(asked, load, folder, wording=wording, search=search, pace=pace, needed_candidates=needed)
 
 
 def _answer_by_provider(

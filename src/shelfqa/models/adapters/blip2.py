@@ -111,7 +111,7 @@ class Blip2Vqa(VqaModel):
         )
         states = self.module.qformer(
             query_embeds=asked,
-            encoder_hidden_states=pictures,
+            encoder_hidden_states=pictures.to(next(self.module.qformer.encoder.parameters()).dtype),
             encoder_attention_mask=torch.ones(pictures.shape[:2], dtype=torch.long, device=self.device),
             **text,
         ).last_hidden_state[:, : asked.shape[1]]

@@ -141,7 +141,7 @@ class DualEncoderVqa(VqaModel):
 
         """
         if not all(query.candidates for query in queries):
-            raise InputError(f"{self.name!r} can only choose from a list of answers: give --answers common.")
+            raise InputError(f"{self.name!r} can only choose from a list of answers: give --candidates common.")
         distinct = {(query.question, query.candidates): query for query in queries}
         wanted = {key: _texts(query, query.candidates) for key, query in distinct.items()}
         texts = self._kept.get(self._state(), wanted, self._embed)

@@ -212,7 +212,7 @@ def convert_state_dict(
     missing = [name for name in wanted if name not in found]
     if missing:
         head = any(name.startswith("vil_prediction.") for name in missing)
-        hint = " For an untrained answer head, give fresh_head=True." if head else ""
+        hint = " For an untrained answer head, give --fresh-head." if head else ""
         raise InputError(f"The checkpoint lacks {_some(missing)}.{hint}")
     for name, (_, shape) in wanted.items():
         if found[name].shape != shape:
