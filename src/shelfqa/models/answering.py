@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 PART_QUESTIONS = 128
 """What a kill costs at most, and how many questions are batched by length."""
 _QUESTIONS_AT_ONCE = {"cpu": 32, "cuda": 16}
-_IMAGES_AT_ONCE = 8
+_IMAGES_AT_ONCE = {"cpu": 2, "cuda": 8}
+"""A CPU's caches hold the activations of few."""
 _MOST_AT_ONCE = 512
 """How far batches grow on a GPU while its memory allows."""
 _POLL_S = 0.1
@@ -285,7 +286,7 @@ def _answer_parts(
     device = run.model.device.type
     most = _MOST_AT_ONCE if device == "cuda" and pace.batch_size is None else None
     questions_at_once = BatchSize(pace.batch_size or _QUESTIONS_AT_ONCE.get(device, 16), most=most)
-    images_at_once = BatchSize(_IMAGES_AT_ONCE, most=most)
+    images_at_once = BatchSize(_IMAGES_AT_ONCE.get(device, 8), most=most)
     decoded = decode_ahead(run.model, [path for part in todo for path in run.pictures(part)], workers=pace.workers)
     for part in todo:
         started = time.monotonic()

@@ -20,6 +20,7 @@ from torch.nn.functional import cross_entropy
 
 from shelfqa.models.adapters.generation import best_sequences, score_candidates
 from shelfqa.models.adapters.resolution import native_side_px, position_settings, set_resolution
+from shelfqa.models.adapters.shared_rows import SharedRows
 from shelfqa.models.adapters.texts import count_longer, padded
 from shelfqa.models.base import Decoding, Features, Loading, PictureInputs, Query, Truncation, VqaModel
 from shelfqa.records import Answer
@@ -72,16 +73,19 @@ class BlipVqa(VqaModel):
 
     def _encode_questions(self, features: Features, queries: Sequence[Query]) -> tuple[Tensor, Tensor]:
         """Return the questions' states [q, t, d], which have seen the pictures, and their mask [q, t]."""
-        tokens = padded(self.tokenizer, [query.question for query in queries], self._max_tokens).to(self.device)
+        questions = self.tokenizer([query.question for query in queries], truncation=True, max_length=self._max_tokens)[
+            "input_ids"
+        ]
         pictures, index = self.distinct_images(features, queries)
-        pictures = pictures[index]
+        rows = SharedRows.of(questions, index.tolist(), self.device)
         states = self.module.text_encoder(
-            input_ids=tokens["input_ids"],
-            attention_mask=tokens["attention_mask"],
-            encoder_hidden_states=pictures,
-            encoder_attention_mask=torch.ones(pictures.shape[:-1], dtype=torch.long, device=self.device),
+            input_ids=rows.ids,
+            position_ids=rows.positions,
+            attention_mask=rows.additive_mask(pictures.dtype),
+            encoder_hidden_states=pictures[rows.picture],
+            encoder_attention_mask=torch.ones(rows.picture.shape[0], pictures.shape[1], device=self.device).long(),
         ).last_hidden_state
-        return states, tokens["attention_mask"]
+        return rows.apart(states)
 
     def answer(self, features: Features, queries: Sequence[Query], decoding: Decoding) -> list[list[Answer]]:
         """Return the best beams, or the likeliest candidates; of equal spellings the likelier one counts."""
