@@ -4,10 +4,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tiny_pretrained import shaped_picture
 
 from shelfqa.errors import UserError
 from shelfqa.models.adapters.resolution import native_side_px, position_settings, set_resolution
+from tiny_pretrained import shaped_picture
 
 
 @pytest.mark.parametrize(

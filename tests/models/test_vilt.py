@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_pretrained import ANSWERS, shaped_picture, vilt_checkpoint
 
 from shelfqa.errors import InputError, UserError
 from shelfqa.models.base import Decoding, Features, Loading, Query, VqaModel
 from shelfqa.models.loading import load_model
+from tiny_pretrained import ANSWERS, shaped_picture, vilt_checkpoint
 
 SHAPES = ((80, 60), (60, 100), (64, 64), (200, 30))
 PICTURES = [shaped_picture(width, height, seed) for seed, (width, height) in enumerate(SHAPES)]
