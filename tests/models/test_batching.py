@@ -66,12 +66,12 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> Narrow:
 def test_batches_are_halved_for_good(error: Exception, options: list[object], narrow: Narrow, tmp_path: Path) -> None:
     assert shelfqa(*options, "--out", tmp_path / "whole") == 0
     tried = narrow("answer", 5, error)
-    encoded = narrow("encode", 3, error)
+    encoded = narrow("encode", 1, error)
     assert shelfqa(*options, "--out", tmp_path / "out") == 0
     assert tried[:4] == [32, 16, 8, 4]
     assert max(tried[3:]) == 4
-    assert encoded[:2] == [8, 4]
-    assert max(encoded[3:]) == 2
+    assert encoded[:2] == [2, 1]
+    assert max(encoded[1:]) == 1
     assert_same_answers(rows_of(tmp_path / "out"), rows_of(tmp_path / "whole"))
 
 
