@@ -261,7 +261,8 @@ class Trainer:
                 rows = [row for row, yes in enumerate(self.model.learnable(answers)) if yes]
                 for start in range(0, len(rows), self.settings.batch_size):
                     some = rows[start : start + self.settings.batch_size]
-                    loss = self.model.loss(features, [queries[row] for row in some], [answers[row] for row in some])
+                    asked = [queries[row]._replace(candidates=()) for row in some]
+                    loss = self.model.loss(features, asked, [answers[row] for row in some])
                     loss_sum += float(loss) * len(some)
                     measured += len(some)
         return Evaluation(loss_sum / measured if measured else None, right / len(self.validation))
