@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -36,3 +37,12 @@ def abo_slice() -> Path:
     if not ABO_SLICE.exists():
         pytest.skip(f"needs the Amazon Berkeley Objects slice at {ABO_SLICE}")
     return ABO_SLICE
+
+
+@pytest.fixture
+def no_gradients() -> Iterator[None]:
+    """Compute without gradients: `pytestmark = pytest.mark.usefixtures("no_gradients")`."""
+    import torch
+
+    with torch.no_grad():
+        yield

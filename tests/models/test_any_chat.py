@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,8 @@ from tiny_blip2 import blip2_t5
 from tiny_chat import CHAT_FAMILIES, llava_next
 from tiny_models import COLOURS, picture
 
+pytestmark = pytest.mark.usefixtures("no_gradients")
+
 QUESTIONS = ("what color is the mug?", "how many?", "is it made of wood or of metal?", "what is it?")
 IMAGES = ((0,), (0,), (2,), (1,))
 ANSWERS = ("red", "2", "a red mug", "mug")
@@ -32,17 +33,6 @@ PICTURES = [
     picture(COLOURS["green"], 2, 40).resize((24, 60)),
 ]
 LENGTH = 5
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(autouse=True)
-def no_gradients() -> Iterator[None]:
-    with torch.no_grad():
-        yield
 
 
 @pytest.fixture(scope="module", params=sorted(CHAT_FAMILIES))

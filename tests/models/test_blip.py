@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,8 @@ from shelfqa.models.batching import BatchSize, answer_in_batches, encode_in_batc
 from shelfqa.models.loading import load_model
 from tiny_models import COLOURS, blip_checkpoint, picture
 
+pytestmark = pytest.mark.usefixtures("no_gradients")
+
 QUESTIONS = (
     "what color is the mug?",
     "how many?",
@@ -22,11 +23,6 @@ QUESTIONS = (
 )
 IMAGE_INDEX = (0, 0, 1, 2, 3)
 ANSWERS = ("red", "2", "round wood", "no", "Chair")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +39,6 @@ def model(checkpoint: Path) -> VqaModel:
 def features(model: VqaModel) -> torch.Tensor:
     with torch.no_grad():
         return model.encode_images([picture(rgb, seed) for seed, rgb in enumerate(COLOURS.values())])
-
-
-@pytest.fixture(autouse=True)
-def no_gradients() -> Iterator[None]:
-    with torch.no_grad():
-        yield
 
 
 def stock(checkpoint: Path) -> tuple[Any, Any, Any]:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,8 @@ from shelfqa.models.loading import load_model
 from tiny_blip2 import BLIP2_FAMILIES
 from tiny_models import COLOURS, picture
 
+pytestmark = pytest.mark.usefixtures("no_gradients")
+
 QUESTIONS = tuple(
     f"Question: {question} Short answer:"
     for question in ("what color is the mug?", "how many?", "is it made of wood or of metal?", "what?", "red?")
@@ -21,17 +22,6 @@ QUESTIONS = tuple(
 IMAGES = (0, 0, 0, 1, 2)
 PICTURES = [picture(COLOURS[name], seed) for seed, name in enumerate(("red", "blue", "green"))]
 LENGTH = 6
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(autouse=True)
-def no_gradients() -> Iterator[None]:
-    with torch.no_grad():
-        yield
 
 
 @pytest.fixture(scope="module", params=sorted(BLIP2_FAMILIES))

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,8 @@ from shelfqa.models.loading import load_model
 from tiny_chat import CHAT_FAMILIES
 from tiny_models import COLOURS, picture
 
+pytestmark = pytest.mark.usefixtures("no_gradients")
+
 QUESTIONS = ("what color is the mug?", "how many?", "is it made of wood or of metal?", "what is it?", "red?")
 IMAGES = (0, 0, 0, 1, 2)
 PICTURES = [
@@ -27,17 +28,6 @@ PICTURES = [
     picture(COLOURS["green"], 2, 40).resize((24, 60)),
 ]
 LENGTH = 6
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(autouse=True)
-def no_gradients() -> Iterator[None]:
-    with torch.no_grad():
-        yield
 
 
 @pytest.fixture(scope="module", params=sorted(CHAT_FAMILIES))

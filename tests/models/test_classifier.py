@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,8 @@ from shelfqa.models.base import Decoding, VqaModel, one_of_each
 from shelfqa.models.loading import load_model
 from tiny_models import COLOURS, mini_checkpoint, picture
 
+pytestmark = pytest.mark.usefixtures("no_gradients")
+
 QUESTIONS = ("what color is the mug?", "how many?", "is it wood?")
 IMAGE_INDEX = (0, 3, 3)
 
@@ -19,12 +20,6 @@ IMAGE_INDEX = (0, 3, 3)
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.set_num_threads(1)
     return mini_checkpoint(tmp_path_factory.mktemp("mini"))
-
-
-@pytest.fixture(autouse=True)
-def no_gradients() -> Iterator[None]:
-    with torch.no_grad():
-        yield
 
 
 @pytest.fixture

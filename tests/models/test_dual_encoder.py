@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from shelfqa.models.adapters.text_cache import TextCache
 from shelfqa.models.base import Decoding, Features, Loading, Query
 from shelfqa.models.loading import load_model
 from tiny_pretrained import clip_checkpoint, shaped_picture, siglip2_checkpoint, siglip_checkpoint
+
+pytestmark = pytest.mark.usefixtures("no_gradients")
 
 MAKERS: dict[str, Callable[[Path], Path]] = {
     "clip": clip_checkpoint,
@@ -30,17 +32,6 @@ QUERIES = [
     Query("What color is the mug?", (2,), candidates=SOME),
     Query("What color is the mug?", (3,), candidates=MORE),
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(autouse=True)
-def no_gradients() -> Iterator[None]:
-    with torch.no_grad():
-        yield
 
 
 @pytest.fixture(scope="module", params=list(MAKERS))

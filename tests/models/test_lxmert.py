@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,8 @@ from shelfqa.models.adapters.lxmert import LxmertVqa
 from shelfqa.models.base import Decoding, Loading, one_of_each
 from shelfqa.models.loading import load_model
 from tiny_regions import ANSWERS, lxmert_checkpoint, region_archives
+
+pytestmark = pytest.mark.usefixtures("no_gradients")
 
 QUESTIONS = ("what color is the mug?", "how many?", "is it wood?", "which brand is this lamp")
 IMAGE_INDEX = (0, 2, 2, 1)
@@ -31,12 +32,6 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return region_archives(tmp_path_factory.mktemp("archives"), (10, 36, 4))
-
-
-@pytest.fixture(autouse=True)
-def no_gradients() -> Iterator[None]:
-    with torch.no_grad():
-        yield
 
 
 def load(folder: Path, **given: Any) -> LxmertVqa:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +22,8 @@ from shelfqa.models.ofa.processing import OfaProcessor
 from tiny_models import COLOURS, picture
 from tiny_ofa import SIDE_PX, ofa_checkpoint, publish
 
+pytestmark = pytest.mark.usefixtures("no_gradients")
+
 QUESTIONS = (
     "What color is the mug?",
     "how many",
@@ -35,17 +36,6 @@ ANSWERS = ("Red", "2", "round wood", "no", "blue mug")
 WORDS = ("red", "blue mug", "re", "2", "round wood", "x")
 PICTURES = [picture(rgb, seed) for seed, rgb in enumerate(COLOURS.values())]
 LENGTH = 5
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(autouse=True)
-def no_gradients() -> Iterator[None]:
-    with torch.no_grad():
-        yield
 
 
 @pytest.fixture(scope="module")

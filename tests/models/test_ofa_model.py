@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,8 @@ from shelfqa.models.ofa.conversion import (
     read_hub_state,
 )
 from shelfqa.models.ofa.modeling import OfaForVisualQuestionAnswering
+
+pytestmark = pytest.mark.usefixtures("no_gradients")
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "ofa.json").read_text(encoding="utf-8"))
 PUBLISHED_CONFIG = {  # of OFA-Sys/ofa-base, what is not about sizes
@@ -84,12 +85,6 @@ def golden(request: pytest.FixtureRequest) -> tuple[OfaForVisualQuestionAnswerin
 @pytest.fixture(scope="module")
 def published() -> OfaForVisualQuestionAnswering:
     return golden_model(GOLDEN["cases"][0])
-
-
-@pytest.fixture(autouse=True)
-def no_gradients() -> Iterator[None]:
-    with torch.no_grad():
-        yield
 
 
 def questions() -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ from tiny_regions import (
     vilbert_checkpoint,
 )
 
+pytestmark = pytest.mark.usefixtures("no_gradients")
+
 QUESTIONS = ("what color is the mug?", "how many?", "is it wood?", "which brand is this lamp made of metal")
 IMAGE_INDEX = (0, 2, 2, 1)
 COUNTS = (10, 3, 100)
@@ -46,12 +48,6 @@ def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 @pytest.fixture(scope="module")
 def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return region_archives(tmp_path_factory.mktemp("archives"), COUNTS)
-
-
-@pytest.fixture(autouse=True)
-def no_gradients() -> Iterator[None]:
-    with torch.no_grad():
-        yield
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,8 @@ from shelfqa.models.loading import load_model
 from shelfqa.models.vilbert.modeling import ViLbertForQuestionAnswering
 from shelfqa.models.vilbert.regions import with_global_region
 from tiny_regions import ANSWERS, region_archives, vilbert_checkpoint
+
+pytestmark = pytest.mark.usefixtures("no_gradients")
 
 QUESTIONS = ("what color is the mug?", "how many?", "is it wood?", "which brand is this lamp")
 IMAGE_INDEX = (0, 2, 2, 1)
@@ -36,12 +37,6 @@ def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 @pytest.fixture(scope="module")
 def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return region_archives(tmp_path_factory.mktemp("archives"), (10, 36, 4))
-
-
-@pytest.fixture(autouse=True)
-def no_gradients() -> Iterator[None]:
-    with torch.no_grad():
-        yield
 
 
 def load(folder: Path, **given: Any) -> ViLbertVqa:

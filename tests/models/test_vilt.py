@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,8 @@ from shelfqa.models.base import Decoding, Features, Loading, Query, VqaModel
 from shelfqa.models.loading import load_model
 from tiny_pretrained import ANSWERS, shaped_picture, vilt_checkpoint
 
+pytestmark = pytest.mark.usefixtures("no_gradients")
+
 SHAPES = ((80, 60), (60, 100), (64, 64), (200, 30))
 PICTURES = [shaped_picture(width, height, seed) for seed, (width, height) in enumerate(SHAPES)]
 QUERIES = [
@@ -22,17 +23,6 @@ QUERIES = [
     Query("what kind of chair is this? it is round", (2,)),
     Query("which?", (3,)),
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(autouse=True)
-def no_gradients() -> Iterator[None]:
-    with torch.no_grad():
-        yield
 
 
 @pytest.fixture(scope="module")
