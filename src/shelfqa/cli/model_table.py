@@ -32,8 +32,8 @@ def print_presets(presets: Mapping[str, ModelPreset]) -> None:
     console.print(
         f"Memory is for answering with the type of weights shown: the weights, {OVERHEAD_SHARE:.0%} of them and "
         f"{OVERHEAD_GB:g} GB for activations and caches. gated: accept the terms on the model's hub page, then "
-        "`hf auth login`. pickled: the hub has no safetensors, see --pickled-weights. Second lines: the name on the hub, "
-        "and how a question is put, where it is not put as it stands (⏎ a new line). `shelfqa models --json` says more, papers among it."
+        "`hf auth login`. pickled: the hub has no safetensors, see --pickled-weights. Second lines: the name on the "
+        "hub, and the prompt where a question is not put as it stands (⏎ a new line). `shelfqa models --json` says more."
     )
 
 
