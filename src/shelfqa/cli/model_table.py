@@ -33,7 +33,7 @@ def print_presets(presets: Mapping[str, ModelPreset]) -> None:
         f"Memory is for answering with the type of weights shown: the weights, {OVERHEAD_SHARE:.0%} of them and "
         f"{OVERHEAD_GB:g} GB for activations and caches. gated: accept the terms on the model's hub page, then "
         "`hf auth login`. pickled: the hub has no safetensors, see --pickled-weights. Second lines: the name on the "
-        "hub, and the prompt where a question is not put as it stands (⏎ a new line). `shelfqa models --json` says more."
+        "hub, and the prompt where a question is not put as it stands (⏎ a new line). `--json` says more."
     )
 
 
