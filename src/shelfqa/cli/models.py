@@ -84,11 +84,14 @@ def predict(
     killed run goes on where it was. Several GPUs: accelerate launch --num_processes N -m shelfqa.cli predict …
     """
     config = config_from(predict_stage.PredictConfig, options)
-    where: dict[str, Any] = {"images": images, "adapter": adapter, "device": device, "workers": workers}
+    where = predict_stage.Where(questions, images, adapter, device, workers)
     if process_share().rank > 0:
-        predict_stage.predict_share(questions, out, config, **where)
+        predict_stage.predict_share(out, config, where)
     else:
-        show_manifest(predict_stage.predict(questions, out, config, **where), out, as_json)
+        manifest = predict_stage.predict(
+            questions, out, config, images=images, adapter=adapter, device=device, workers=workers
+        )
+        show_manifest(manifest, out, as_json)
 
 
 @click.group(invoke_without_command=True, epilog="Example:  shelfqa models --json")

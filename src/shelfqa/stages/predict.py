@@ -130,14 +130,14 @@ class PredictConfig(Config, frozen=True):
     ] = False
 
 
-class _Where(NamedTuple):
-    """What the stage was called with beside its settings."""
+class Where(NamedTuple):
+    """What the stage is called with beside its settings, as `predict` explains it."""
 
     questions: Path
-    images: Path | None
-    adapter: Path | None
-    device: str
-    workers: int
+    images: Path | None = None
+    adapter: Path | None = None
+    device: str = "auto"
+    workers: int = 2
 
 
 def predict(
@@ -170,31 +170,21 @@ def predict(
         UserError: for input, settings or a model that cannot be used.
 
     """
-    where = _Where(questions, images, adapter, device, workers)
+    where = Where(questions, images, adapter, device, workers)
     return build("predict", out, config, _inputs(config, where), lambda run: _predict(run, config, where))
 
 
-def predict_share(
-    questions: Path,
-    out: Path,
-    config: PredictConfig,
-    *,
-    images: Path | None = None,
-    adapter: Path | None = None,
-    device: str = "auto",
-    workers: int = 2,
-) -> None:
+def predict_share(out: Path, config: PredictConfig, where: Where) -> None:
     """Answer this process's share of the questions of a `predict` with the same arguments in the first process.
 
     Raises:
         UserError: as `predict` does, or if the first process does not begin.
 
     """
-    where = _Where(questions, images, adapter, device, workers)
     assist("predict", out, config, _inputs(config, where), lambda run: _predict(run, config, where))
 
 
-def _inputs(config: PredictConfig, where: _Where) -> dict[str, Path]:
+def _inputs(config: PredictConfig, where: Where) -> dict[str, Path]:
     """Check the settings and return what the stage reads, by role."""
     for name in ("top_k", "batch_size", "limit", "max_new_tokens", "beams", "shots", "image_side_px"):
         value = getattr(config, name)
@@ -215,7 +205,7 @@ def _inputs(config: PredictConfig, where: _Where) -> dict[str, Path]:
     return inputs
 
 
-def _check_model(config: PredictConfig, where: _Where) -> None:
+def _check_model(config: PredictConfig, where: Where) -> None:
     """Raise one line if nothing of that name could answer, or has no place for an adapter."""
     from shelfqa.models.blind import BLIND_BASELINES
     from shelfqa.providers.base import PROVIDERS
@@ -229,7 +219,7 @@ def _check_model(config: PredictConfig, where: _Where) -> None:
         raise ConfigError(f"The model {config.model!r} takes no adapter: leave out --adapter.")
 
 
-def _predict(run: StageRun, config: PredictConfig, where: _Where) -> None:
+def _predict(run: StageRun, config: PredictConfig, where: Where) -> None:
     from shelfqa.models.blind import BLIND_BASELINES
 
     table = read_questions(run, where.questions)
@@ -318,7 +308,7 @@ def _answer_blindly(table: list[dict[str, Any]], rows: list[dict[str, Any]], con
 
 
 def _answer_by_model(
-    run: StageRun, table: list[dict[str, Any]], asked: list[Asked], config: PredictConfig, where: _Where
+    run: StageRun, table: list[dict[str, Any]], asked: list[Asked], config: PredictConfig, where: Where
 ) -> list[Found] | None:
     wording = Wording(config.prompt, config.answer_form)
     search = Search(config.top_k, config.beams, config.max_new_tokens, config.one_word)

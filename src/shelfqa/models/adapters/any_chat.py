@@ -21,8 +21,9 @@ from torch.nn.functional import pad
 from shelfqa.errors import InputError
 from shelfqa.models.adapters import chat_prompts
 from shelfqa.models.adapters.chat_processor import chat_processor
-from shelfqa.models.adapters.generation import best_sequences, expanded_before, number_of_beams, score_candidates
+from shelfqa.models.adapters.generation import best_sequences, expanded_before, score_candidates
 from shelfqa.models.base import Decoding, Features, Loading, PictureInputs, Query, Truncation, VqaModel, all_places
+from shelfqa.models.decoding.answers import number_of_beams
 from shelfqa.records import Answer
 
 _SCORED_AT_ONCE = 8

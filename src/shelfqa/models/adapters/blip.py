@@ -14,15 +14,14 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from shelfqa.models.adapters.blip_tower import BlipTower
 from shelfqa.models.adapters.generation import best_sequences, score_candidates
-from shelfqa.models.adapters.resolution import native_side_px, position_settings, set_resolution
 from shelfqa.models.adapters.shared_rows import SharedRows
 from shelfqa.models.adapters.texts import count_longer, padded
-from shelfqa.models.base import Decoding, Features, Loading, PictureInputs, Query, Truncation, VqaModel
+from shelfqa.models.base import Decoding, Features, Loading, Query, Truncation
 from shelfqa.records import Answer
 
 _IGNORED_LABEL = -100
@@ -30,46 +29,25 @@ _MAX_QUESTION_TOKENS = 512
 _MAX_ANSWER_TOKENS = 20
 
 
-class BlipVqa(VqaModel):
+class BlipVqa(BlipTower):
     """Drives `BlipForQuestionAnswering`."""
 
-    family = "seq2seq"
-    beams = 5
-
     def __init__(self, module: Any, tokenizer: Any, image_processor: Any, name: str) -> None:
-        self.module = module
-        self.tokenizer = tokenizer
-        self.image_processor = image_processor
-        self.name = name
+        super().__init__(module, tokenizer, image_processor, name)
         self._text = module.config.text_config
         for part_name, part in module.named_modules():
             if part_name.endswith("crossattention.self"):
                 part.register_forward_pre_hook(_pass_mask_on, with_kwargs=True)
-        side_px = native_side_px(image_processor)
-        trained_px = module.config.vision_config.image_size
-        self._positions = position_settings(module.vision_model.forward, side_px, trained_px, name)
         self._max_tokens = min(_MAX_QUESTION_TOKENS, self._text.max_position_embeddings)
 
     @classmethod
     def from_pretrained(cls, source: str, name: str, loading: Loading) -> Self:
         """Read a checkpoint from a folder or the hub."""
-        from transformers import AutoTokenizer, BlipForQuestionAnswering, BlipImageProcessorPil
+        from transformers import AutoTokenizer, BlipForQuestionAnswering
 
         module = BlipForQuestionAnswering.from_pretrained(source, **loading.of_model())
-        images = BlipImageProcessorPil.from_pretrained(source)
-        if loading.image_side_px is not None:
-            set_resolution(images, loading.image_side_px, patch_px=module.config.vision_config.patch_size)
+        images = cls.load_image_processor(source, module, loading)
         return cls(module, AutoTokenizer.from_pretrained(source, trust_remote_code=False), images, name)
-
-    def inputs(self, image: Image.Image) -> PictureInputs:
-        """Resize and normalise as the checkpoint's processor says."""
-        return {"pixel_values": self.image_processor(images=[image], return_tensors="pt")["pixel_values"]}
-
-    def encode(self, pictures: Sequence[PictureInputs]) -> Tensor:
-        """Run the vision transformer; [n, patches + 1, d]."""
-        pixels = self.placed(torch.cat([picture["pixel_values"] for picture in pictures]))
-        features: Tensor = self.module.vision_model(pixel_values=pixels, **self._positions).last_hidden_state
-        return features
 
     def _encode_questions(self, features: Features, queries: Sequence[Query]) -> tuple[Tensor, Tensor]:
         """Return the questions' states [q, t, d], which have seen the pictures, and their mask [q, t]."""

@@ -15,17 +15,16 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from shelfqa.models.adapters.blip_tower import BlipTower
 from shelfqa.models.adapters.chat_prompts import common_beginning
-from shelfqa.models.adapters.generation import best_sequences, number_of_beams, score_candidates
-from shelfqa.models.adapters.resolution import native_side_px, position_settings, set_resolution
+from shelfqa.models.adapters.generation import best_sequences, score_candidates
 from shelfqa.models.adapters.texts import count_longer, padded
-from shelfqa.models.base import Decoding, Features, Loading, PictureInputs, Query, Truncation, VqaModel
-from shelfqa.models.decoding.answers import best_candidates, best_written
-from shelfqa.models.decoding.forest import Forest, LanguageModel, Piece, Row
+from shelfqa.models.base import Decoding, Features, Loading, Query, Truncation
+from shelfqa.models.decoding.answers import answer_loss, best_answers
+from shelfqa.models.decoding.forest import LanguageModel, Layout, Piece, Row
 from shelfqa.records import Answer
 
 _MAX_PROMPT_TOKENS = 512
@@ -34,25 +33,18 @@ _IGNORED_LABEL = -100
 _QFORMER_TOKENIZER = "qformer_tokenizer"
 
 
-class Blip2Vqa(VqaModel):
+class Blip2Vqa(BlipTower):
     """Drives `Blip2ForConditionalGeneration` and `InstructBlipForConditionalGeneration`."""
 
-    family = "seq2seq"
-    beams = 5
     takes_shots = True
 
     def __init__(
         self, module: Any, tokenizer: Any, image_processor: Any, qformer_tokenizer: Any | None, name: str
     ) -> None:
-        self.module = module
-        self.tokenizer = tokenizer
+        super().__init__(module, tokenizer, image_processor, name)
         self.tokenizer.truncation_side = "left"  # so that the prompt's last words, "Answer:", are never cut
-        self.image_processor = image_processor
         self.qformer_tokenizer = qformer_tokenizer
         """Reads the question for the Q-Former; only InstructBLIP has one."""
-        self.name = name
-        side_px, trained_px = native_side_px(image_processor), module.config.vision_config.image_size
-        self._positions = position_settings(module.vision_model.forward, side_px, trained_px, name)
         self.shares_prompts = qformer_tokenizer is None
         self._writes_apart = bool(module.language_model.config.is_encoder_decoder)
         ends = module.language_model.generation_config.eos_token_id or module.config.text_config.eos_token_id
@@ -64,7 +56,6 @@ class Blip2Vqa(VqaModel):
         from transformers import (
             AutoTokenizer,
             Blip2ForConditionalGeneration,
-            BlipImageProcessorPil,
             InstructBlipForConditionalGeneration,
             PretrainedConfig,
         )
@@ -73,26 +64,13 @@ class Blip2Vqa(VqaModel):
         instructed = config.get("model_type") == "instructblip"
         kind = InstructBlipForConditionalGeneration if instructed else Blip2ForConditionalGeneration
         module = kind.from_pretrained(source, **loading.of_model())
-        images = BlipImageProcessorPil.from_pretrained(source)
-        if loading.image_side_px is not None:
-            set_resolution(images, loading.image_side_px, patch_px=module.config.vision_config.patch_size)
         return cls(
             module,
             AutoTokenizer.from_pretrained(source, trust_remote_code=loading.remote_code),
-            images,
+            cls.load_image_processor(source, module, loading),
             AutoTokenizer.from_pretrained(source, subfolder=_QFORMER_TOKENIZER) if instructed else None,
             name,
         )
-
-    def inputs(self, image: Image.Image) -> PictureInputs:
-        """Resize and normalise as the checkpoint's processor says."""
-        return {"pixel_values": self.image_processor(images=[image], return_tensors="pt")["pixel_values"]}
-
-    def encode(self, pictures: Sequence[PictureInputs]) -> Tensor:
-        """Run the vision transformer; [n, patches + 1, d]."""
-        pixels = self.placed(torch.cat([picture["pixel_values"] for picture in pictures]))
-        features: Tensor = self.module.vision_model(pixel_values=pixels, **self._positions).last_hidden_state
-        return features
 
     def _soft_prompts(self, features: Features, queries: Sequence[Query]) -> Tensor:
         """Return the embeddings [q, 32, d] that stand for the picture in each question's prompt."""
@@ -122,18 +100,16 @@ class Blip2Vqa(VqaModel):
         """Return the best beams, or the likeliest candidates; of equal spellings the likelier one counts."""
         if self._writes_apart:
             return self._answer_apart(features, queries, decoding)
-        order, rows = self._rows(features, queries, [self._prompt_ids(query) for query in queries])
-        forest = Forest(self._language_model(), rows)
-        if queries[0].candidates:
-            in_order = [queries[place] for place in order]
-            found = best_candidates(forest, in_order, self._answer_ids, self._ends, decoding.top_k)
-        else:
-            beams = number_of_beams(self.beams, decoding)
-            found = best_written(forest, self.tokenizer, self._ends, beams=beams, decoding=decoding)
-        answers: list[list[Answer]] = [[] for _ in queries]
-        for place, best in zip(order, found, strict=True):
-            answers[place] = best
-        return answers
+        return best_answers(
+            self._language_model(),
+            self._layout(features, queries, [self._prompt_ids(query) for query in queries]),
+            queries,
+            self._answer_ids,
+            self.tokenizer,
+            self._ends,
+            default_beams=self.beams,
+            decoding=decoding,
+        )
 
     def loss(self, features: Features, queries: Sequence[Query], answers: Sequence[str]) -> Tensor:
         """Return the mean cross-entropy over the answers' tokens and ends."""
@@ -146,12 +122,7 @@ class Blip2Vqa(VqaModel):
             for query, answer in zip(queries, answers, strict=True)
         ]
         fed = [[*prompt, *tokens[:-1]] for prompt, tokens in zip(prompts, wanted, strict=True)]
-        order, rows = self._rows(features, queries, fed, prompts)
-        forest = Forest(self._language_model(), rows, grows=False)
-        states = torch.cat([forest.branch_states(number)[-len(wanted[place]) :] for number, place in enumerate(order)])
-        labels = torch.tensor([token for place in order for token in wanted[place]], device=states.device)
-        logits: Tensor = self.module.language_model.get_output_embeddings()(states)
-        return cross_entropy(logits.float(), labels)
+        return answer_loss(self._language_model(), self._layout(features, queries, fed, prompts), wanted)
 
     def _prompt_ids(self, query: Query) -> list[int]:
         ids: list[int] = self.tokenizer(_text(query), truncation=True, max_length=_MAX_PROMPT_TOKENS)["input_ids"]
@@ -160,26 +131,25 @@ class Blip2Vqa(VqaModel):
     def _answer_ids(self, query: Query, answer: str) -> tuple[int, ...]:
         return tuple(self.tokenizer(f" {answer}", add_special_tokens=False)["input_ids"])
 
-    def _rows(
+    def _layout(
         self,
         features: Features,
         queries: Sequence[Query],
         fed: Sequence[list[int]],
         prompts: Sequence[list[int]] | None = None,
-    ) -> tuple[list[int], list[Row]]:
-        """Return the queries' order in the forest, and its rows for token ids `fed` (which go on after `prompts`)."""
+    ) -> Layout:
+        """Lay out token ids `fed`, which go on after `prompts` where these are given, each after its picture's."""
+        prompts = prompts or fed
         soft = self._soft_prompts(features, queries)
         groups: dict[Any, list[int]] = {}
         for place, query in enumerate(queries):
             groups.setdefault((query.images, query.shots) if self.shares_prompts else place, []).append(place)
         rows = []
         for group in groups.values():
-            shared = common_beginning([(prompts or fed)[place] for place in group])
-            shared = shared + soft.shape[1] if self.shares_prompts else 0
             whole = [self._piece(soft[place], fed[place]) for place in group]
-            trunk = Piece(whole[0].embeddings[:shared], whole[0].positions[:, :shared])
-            rows.append(Row(trunk, [Piece(one.embeddings[shared:], one.positions[:, shared:]) for one in whole]))
-        return [place for group in groups.values() for place in group], rows
+            words = common_beginning([prompts[place] for place in group])
+            rows.append(Row.sharing(whole, soft.shape[1] + words if self.shares_prompts else 0))
+        return Layout([place for group in groups.values() for place in group], rows)
 
     def _piece(self, soft: Tensor, ids: Sequence[int]) -> Piece:
         words = self.module.language_model.get_input_embeddings()(torch.tensor(ids, device=self.device))

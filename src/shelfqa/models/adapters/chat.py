@@ -21,12 +21,10 @@ from typing import Any, NamedTuple
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from shelfqa.errors import UserError
 from shelfqa.models.adapters.chat_processor import chat_processor
 from shelfqa.models.adapters.chat_prompts import PROMPT_IDS, ChatPrompts, common_beginning
-from shelfqa.models.adapters.generation import number_of_beams
 from shelfqa.models.adapters.texts import count_longer
 from shelfqa.models.base import (
     Decoding,
@@ -38,8 +36,8 @@ from shelfqa.models.base import (
     VqaModel,
     all_places,
 )
-from shelfqa.models.decoding.answers import best_candidates, best_written
-from shelfqa.models.decoding.forest import Forest, LanguageModel, Piece, Row
+from shelfqa.models.decoding.answers import answer_loss, best_answers
+from shelfqa.models.decoding.forest import LanguageModel, Layout, Piece, Row
 from shelfqa.progress import say
 from shelfqa.records import Answer
 
@@ -134,23 +132,20 @@ class ChatVqa(VqaModel):
 
     def answer(self, features: Features, queries: Sequence[Query], decoding: Decoding) -> list[list[Answer]]:
         """Return the best beams, or the likeliest candidates; of equal spellings the likelier one counts."""
-        order = [place for group in self._groups(queries) for place in group]
         prompts = [self._prompt(features, query, decoding.max_new_tokens) for query in queries]
-        forest = Forest(self._language_model(), self._rows(features, queries, prompts))
-        if queries[0].candidates:
-            in_order = [queries[place] for place in order]
-            found = best_candidates(forest, in_order, self.prompts.answer_ids, self._ends, decoding.top_k)
-        else:
-            beams = number_of_beams(self.beams, decoding)
-            found = best_written(forest, self.prompts.tokenizer, self._ends, beams=beams, decoding=decoding)
-        answers: list[list[Answer]] = [[] for _ in queries]
-        for place, best in zip(order, found, strict=True):
-            answers[place] = best
-        return answers
+        return best_answers(
+            self._language_model(),
+            self._layout(features, queries, prompts),
+            queries,
+            self.prompts.answer_ids,
+            self.prompts.tokenizer,
+            self._ends,
+            default_beams=self.beams,
+            decoding=decoding,
+        )
 
     def loss(self, features: Features, queries: Sequence[Query], answers: Sequence[str]) -> Tensor:
         """Return the mean cross-entropy over the answers' tokens and ends."""
-        order = [place for group in self._groups(queries) for place in group]
         end = self.prompts.end_of_answer(self._ends)
         wanted = [
             (*self.prompts.answer_ids(query, answer)[: _MOST_ANSWER_TOKENS - 1], end)
@@ -158,10 +153,7 @@ class ChatVqa(VqaModel):
         ]
         prompts = [self._prompt(features, query, _MOST_ANSWER_TOKENS) for query in queries]
         fed = [prompt + list(tokens[:-1]) for prompt, tokens in zip(prompts, wanted, strict=True)]
-        forest = Forest(self._language_model(), self._rows(features, queries, fed, prompts), grows=False)
-        states = torch.cat([forest.branch_states(number)[-len(wanted[place]) :] for number, place in enumerate(order)])
-        labels = torch.tensor([token for place in order for token in wanted[place]], device=states.device)
-        return cross_entropy(self._score(states).float(), labels)
+        return answer_loss(self._language_model(), self._layout(features, queries, fed, prompts), wanted)
 
     def _groups(self, queries: Sequence[Query]) -> list[list[int]]:
         """Return the places of the queries by row of the forest."""
@@ -182,23 +174,23 @@ class ChatVqa(VqaModel):
             )
         return self.prompts.ids(query, pictures, limit=limit)
 
-    def _rows(
+    def _layout(
         self,
         features: Features,
         queries: Sequence[Query],
         fed: Sequence[list[int]],
         prompts: Sequence[list[int]] | None = None,
-    ) -> list[Row]:
-        """Return the rows of the forest for token ids `fed`, which go on after `prompts` where these are given."""
+    ) -> Layout:
+        """Lay out token ids `fed`, which go on after `prompts` where these are given."""
+        prompts, groups = prompts or fed, self._groups(queries)
         rows = []
-        for group in self._groups(queries):
-            shared = 0 if self._two_way else common_beginning([(prompts or fed)[place] for place in group])
+        for group in groups:
             whole = [self._piece(features, queries[place], fed[place]) for place in group]
-            trunk = Piece(whole[0].embeddings[:shared], whole[0].positions[:, :shared])
-            branches = [Piece(one.embeddings[shared:], one.positions[:, shared:]) for one in whole]
-            two_way = len((prompts or fed)[group[0]]) if self._two_way else 0
-            rows.append(Row(trunk, branches, two_way))
-        return rows
+            if self._two_way:
+                rows.append(Row.sharing(whole, 0, two_way=len(prompts[group[0]])))
+            else:
+                rows.append(Row.sharing(whole, common_beginning([prompts[place] for place in group])))
+        return Layout([place for group in groups for place in group], rows)
 
     def _piece(self, features: Features, query: Query, ids: Sequence[int]) -> Piece:
         """Return the embeddings and positions of a prompt, pictures among them."""

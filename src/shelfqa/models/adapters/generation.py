@@ -11,20 +11,11 @@ from torch import Tensor
 from transformers import StoppingCriteria, StoppingCriteriaList
 
 from shelfqa.models.base import Decoding, Query, distinct_answers, first_word
-from shelfqa.models.decoding.answers import likeliest
+from shelfqa.models.decoding.answers import likeliest, number_of_beams
 from shelfqa.records import Answer
 
 _SCORED_AT_ONCE = 128
 """Answers whose likelihood is computed in one batch."""
-
-
-def number_of_beams(default: int, decoding: Decoding) -> int:
-    """Return how many beams to search: those asked for, or enough for the default and the alternatives wanted.
-
-    >>> [number_of_beams(5, asked) for asked in (Decoding(top_k=3), Decoding(top_k=8), Decoding(beams=1))]
-    [5, 8, 1]
-    """
-    return decoding.beams or max(default, decoding.top_k)
 
 
 def best_sequences(

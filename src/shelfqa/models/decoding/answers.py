@@ -6,11 +6,76 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
 from shelfqa.models.base import Decoding, Query, distinct_answers, first_word
 from shelfqa.models.decoding.beams import beam_search
 from shelfqa.models.decoding.candidates import log_likelihoods
-from shelfqa.models.decoding.forest import Forest
+from shelfqa.models.decoding.forest import Forest, LanguageModel, Layout
 from shelfqa.records import Answer
+
+
+def number_of_beams(default: int, decoding: Decoding) -> int:
+    """Return how many beams to search: those asked for, or enough for the default and the alternatives wanted.
+
+    >>> [number_of_beams(5, asked) for asked in (Decoding(top_k=3), Decoding(top_k=8), Decoding(beams=1))]
+    [5, 8, 1]
+    """
+    return decoding.beams or max(default, decoding.top_k)
+
+
+def best_answers(
+    model: LanguageModel,
+    layout: Layout,
+    queries: Sequence[Query],
+    tokenize: Callable[[Query, str], tuple[int, ...]],
+    tokenizer: Any,
+    ends: Sequence[int],
+    *,
+    default_beams: int,
+    decoding: Decoding,
+) -> list[list[Answer]]:
+    """Return the best beams of each query, or the likeliest of its candidates where it brings some.
+
+    Args:
+        model: reads and scores.
+        layout: the prompts of the queries.
+        queries: in their own order, which is that of the result.
+        tokenize: returns the ids of an answer as they follow a query's prompt.
+        tokenizer: decodes what is found.
+        ends: the tokens that end an answer.
+        default_beams: beams where `decoding` names none.
+        decoding: how many answers, and how they are found.
+
+    """
+    forest = Forest(model, layout.rows)
+    if queries[0].candidates:
+        in_order = [queries[place] for place in layout.order]
+        found = best_candidates(forest, in_order, tokenize, ends, decoding.top_k)
+    else:
+        beams = number_of_beams(default_beams, decoding)
+        found = best_written(forest, tokenizer, ends, beams=beams, decoding=decoding)
+    answers: list[list[Answer]] = [[] for _ in queries]
+    for place, best in zip(layout.order, found, strict=True):
+        answers[place] = best
+    return answers
+
+
+def answer_loss(model: LanguageModel, layout: Layout, wanted: Sequence[tuple[int, ...]]) -> Tensor:
+    """Return the mean cross-entropy of answers whose tokens but the last stand at the ends of the rows' branches.
+
+    Args:
+        model: reads and scores.
+        layout: prompts, each followed by its answer's tokens but the last.
+        wanted: the tokens of each query's answer, its end among them.
+
+    """
+    forest = Forest(model, layout.rows, grows=False)
+    states = [forest.branch_states(number)[-len(wanted[place]) :] for number, place in enumerate(layout.order)]
+    labels = torch.tensor([token for place in layout.order for token in wanted[place]], device=states[0].device)
+    return cross_entropy(model.score(torch.cat(states)).float(), labels)
 
 
 def best_written(

@@ -41,6 +41,20 @@ class Row(NamedTuple):
     two_way: int = 0
     """How many tokens of a lone branch see each other in both directions, as in the prefix language model PaliGemma."""
 
+    @classmethod
+    def sharing(cls, whole: Sequence[Piece], shared: int, two_way: int = 0) -> Row:
+        """Return the row of whole prompts whose first `shared` tokens are the same."""
+        trunk = Piece(whole[0].embeddings[:shared], whole[0].positions[:, :shared])
+        return cls(trunk, [Piece(one.embeddings[shared:], one.positions[:, shared:]) for one in whole], two_way)
+
+
+class Layout(NamedTuple):
+    """Queries laid out in rows."""
+
+    order: list[int]
+    """Which query each question of the rows is, row after row."""
+    rows: list[Row]
+
 
 class LanguageModel(NamedTuple):
     """The parts of a transformers model that read embeddings and score tokens."""
