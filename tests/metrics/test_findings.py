@@ -97,6 +97,26 @@ def test_dominating_prediction() -> None:
     assert "'phone' to 25% of the questions" in finding["message"]
 
 
+@pytest.mark.parametrize(("stated", "id_"), [(0.95, "overconfident"), (0.55, "underconfident")])
+def test_probabilities_far_from_the_truth(stated: float, id_: str) -> None:
+    table = healthy(240)
+    table["alternatives"] = [[{"answer": text, "probability": stated}] for text in table["prediction"]]
+    finding = found(table)[id_]
+    assert finding["severity"] == ("warning" if id_ == "overconfident" else "note")
+    assert f"a probability of {stated:.3f} on average and 0.750 of them are right" in finding["message"]
+    assert f"expected calibration error {abs(stated - 0.75):.3f}" in finding["message"]
+    example = finding["examples"][0]
+    assert (example["answer"] == example["prediction"]) == (id_ == "underconfident")
+    assert example["probability"] == stated
+
+
+def test_probabilities_of_few_rows_or_near_the_truth_are_no_finding() -> None:
+    for number, stated in ((196, 0.95), (240, 0.8)):
+        table = healthy(number)
+        table["alternatives"] = [[{"answer": text, "probability": stated}] for text in table["prediction"]]
+        assert found(table) == {}
+
+
 def test_near_misses() -> None:
     table = healthy()
     table["answer"][:4] = ["twelve", "flower", "grey", "t-shirt"]

@@ -196,3 +196,44 @@ def test_ratings_in_one_column() -> None:
     assert found is not None
     assert found.shape == (2, 3)
     assert ratings_of(pa.table({"human_name": ["ann", "bob"]})) is None
+
+
+def test_without_probabilities_there_is_no_calibration() -> None:
+    assert "calibration" not in shelfqa.score(ROWS, resamples=200).summary
+    nulls = [row | {"alternatives": [{"answer": "four", "probability": None}]} for row in ROWS]
+    assert "calibration" not in shelfqa.score(nulls, resamples=200).summary
+
+
+def _answered(prediction: str | None, probability: float | None, **more: Any) -> dict[str, Any]:
+    alternatives = None if prediction is None else [{"answer": prediction, "probability": probability}]
+    return {"question": "q", "answer": "red", "prediction": prediction, "alternatives": alternatives, **more}
+
+
+def test_calibration_keeps_failures_in_the_curve_and_out_of_the_errors() -> None:
+    rows = [_answered("red", 0.8)] * 6 + [_answered("blue", 0.6)] * 2
+    rows += [_answered(None, None), _answered("red", None)]
+    found = shelfqa.score(rows, resamples=200).summary
+    section = found["calibration"]
+    assert (section["n"], section["failures"], section["without_probability"]) == (8, 1, 1)
+    assert section["accuracy"] == 0.75
+    assert section["confidence"] == pytest.approx(0.75)
+    assert section["expected_calibration_error"] == pytest.approx(0.75 * 0.2 + 0.25 * 0.6)
+    assert section["brier"] == pytest.approx(0.75 * 0.2**2 + 0.25 * 0.6**2)
+    assert [(one["n"], one["confidence"], one["accuracy"]) for one in section["bins"]] == [(2, 0.6, 0.0), (6, 0.8, 1.0)]
+    assert [point[:3] for point in section["coverage"]] == [[0.8, 0.6, 1.0], [0.6, 0.8, 0.75], [0.0, 1.0, 0.7]]
+    *_, whole = section["coverage"]
+    exact = found["metrics"]["exact_match"]
+    assert whole[2:] == pytest.approx([exact["mean"], exact["low"], exact["high"]])
+
+
+def test_the_probability_is_that_of_the_prediction() -> None:
+    considered = [{"answer": "pink", "probability": 0.5}, {"answer": "Red.", "probability": 0.3}]
+    rows = [
+        _answered("red", 0.4) | {"alternatives": considered},
+        _answered("blue", 0.4) | {"alternatives": considered},
+        _answered("blue", 70.0),
+        _answered("blue", 1 + 1e-7),
+    ]
+    section = shelfqa.score(rows, resamples=200).summary["calibration"]
+    assert (section["n"], section["without_probability"]) == (2, 2)
+    assert [one["confidence"] for one in section["bins"]] == [0.3, 1.0]

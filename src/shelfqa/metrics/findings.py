@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from shelfqa.metrics.answer_variants import variant_kind
 from shelfqa.metrics.base import Answered
+from shelfqa.metrics.confidence import declined_rows, miscalibrated
 from shelfqa.metrics.evidence import MOST_EXAMPLES, Evidence, Finding, Floats, commonest, counted, shortened
 from shelfqa.metrics.exact import comparable
 from shelfqa.metrics.judge import UNPARSEABLE
@@ -127,12 +128,14 @@ def majority_dominates(evidence: Evidence) -> Finding | None:
 
 
 def prediction_dominates(evidence: Evidence) -> Finding | None:
-    """One prediction comes far more often than it is the answer."""
-    said = [prediction for prediction in evidence.rows.predictions if prediction]
+    """One prediction comes far more often than it is the answer; what was declined by a threshold is none."""
+    declined = declined_rows(evidence.table, evidence.rows.predictions)
+    said = [one for one, left in zip(evidence.rows.predictions, declined, strict=True) if one and not left]
     if len(said) < 20:
         return None
     prediction, number = commonest(said)
-    share, due = number / len(said), counted(evidence.rows.answers)[prediction] / len(evidence.rows)
+    answers = [answer for answer, left in zip(evidence.rows.answers, declined, strict=True) if not left]
+    share, due = number / len(said), counted(answers)[prediction] / len(answers)
     if share < PREDICTED_SHARE or share < PREDICTED_TIMES * due:
         return None
     rows = [row for row, one in enumerate(evidence.rows.predictions) if one and comparable(one) == prediction]
@@ -312,5 +315,6 @@ CHECKS: tuple[Callable[[Evidence], Finding | None], ...] = (
     saturated_bertscore,
     meteor_on_single_words,
     bleu_on_single_words,
+    miscalibrated,
     near_misses,
 )

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from shelfqa.errors import ConfigError
 from shelfqa.lines import BadRow
+from shelfqa.metrics.confidence import calibration
 from shelfqa.metrics.evidence import Evidence
 from shelfqa.metrics.findings import find
 from shelfqa.metrics.human import human_agreement
@@ -23,7 +24,7 @@ class Scored:
     """Scores of one table of predictions; printing it shows the means."""
 
     summary: dict[str, Any]
-    """What `summary.json` holds: n, failures, metrics with intervals, slices, findings."""
+    """What `summary.json` holds: n, failures, metrics with intervals, slices, calibration, findings."""
     table: pa.Table
     """The predictions with a column a metric."""
     dropped: Mapping[str, int] = field(default_factory=dict)
@@ -107,5 +108,7 @@ def score_predictions(
     human = human_agreement(table, [metric.name for metric in chosen.metrics])
     if human is not None:
         summary["human"] = human
+    if (calibrated := calibration(evidence)) is not None:
+        summary["calibration"] = calibrated
     summary["findings"] = [finding.as_json() for finding in find(evidence)]
     return Scored(summary=summary, table=table, dropped=found.dropped, bad=found.bad)

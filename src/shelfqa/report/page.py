@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import shelfqa
-from shelfqa.report import figures, gallery, score_figures, tables
+from shelfqa.report import confidence_figures, figures, gallery, score_figures, tables
 from shelfqa.report.material import Material, ScoredModel
 from shelfqa.report.tables import Paired, interval_text, metric_label, number_text, p_text
 from shelfqa.report.templating import render_template, style
@@ -165,6 +165,7 @@ def _context(material: Material, tests: Sequence[Paired], limits: Limits) -> dic
         "confident": any(error.confidence is not None for error in errors),
         "confusions": tables.confusions(after, material.metric, most=10) if after is not None else [],
         "charts": score_figures.score_charts(material),
+        "confidence": confidence_figures.confidence(material),
         "findings": findings(after.summary) if after is not None else [],
         "learning": figures.learning_chart(material.history) if material.history is not None else None,
         "stages": stages,

@@ -241,6 +241,7 @@ def results(material: Material, tests: Sequence[Paired]) -> dict[str, Any]:
                 "clusters": model.summary.get("clusters"),
                 "cluster_by": model.summary.get("cluster_by"),
                 "metrics": model.metrics,
+                "calibration": model.summary.get("calibration"),
             }
             for model in material.models
         ],
