@@ -7,6 +7,7 @@ from typing import Any
 
 from transformers import PretrainedConfig
 
+from shelfqa.models.mini.calibration import Calibration
 from shelfqa.models.mini.vision import HEAD_WIDTH, LITE2_STAGES, STEM_WIDTH, Stage
 
 
@@ -34,6 +35,8 @@ class MiniConfig(PretrainedConfig):  # type: ignore[misc]
         dropout: float = 0.1,
         initializer_range: float = 0.02,
         layer_norm_eps: float = 1e-12,
+        temperature: float = 1.0,
+        unanswerable_below: float = 0.0,
         **kwargs: Any,
     ) -> None:
         """Describe a model.
@@ -55,9 +58,15 @@ class MiniConfig(PretrainedConfig):  # type: ignore[misc]
             dropout: share of activations dropped in training.
             initializer_range: standard deviation of freshly drawn weights.
             layer_norm_eps: added to the variance in layer norms.
+            temperature: what logits are divided by, so that probabilities are true shares of right answers; over 0.
+            unanswerable_below: the probability under which the best answer stands for "I do not know", in [0, 1].
             kwargs: what every `PretrainedConfig` takes, among it `id2label` and `label2id`.
 
+        Raises:
+            InputError: if `temperature` or `unanswerable_below` is out of range.
+
         """
+        calibration = Calibration.checked(temperature, unanswerable_below)
         self.vocab_size = vocab_size
         self.hidden_size = hidden_size
         self.intermediate_size = intermediate_size
@@ -74,7 +83,19 @@ class MiniConfig(PretrainedConfig):  # type: ignore[misc]
         self.dropout = dropout
         self.initializer_range = initializer_range
         self.layer_norm_eps = layer_norm_eps
+        self.answer_temperature = calibration.temperature
+        self.unanswerable_below = calibration.unanswerable_below
         super().__init__(**kwargs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what config.json holds.
+
+        There the temperature is called `temperature`; as an attribute of that name transformers takes it for a setting
+        of text generation, and refuses to save it.
+        """
+        settings: dict[str, Any] = super().to_dict()
+        settings["temperature"] = settings.pop("answer_temperature")
+        return settings
 
     @property
     def image_positions(self) -> int:

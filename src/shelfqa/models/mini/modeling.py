@@ -33,7 +33,7 @@ class MiniOutput(ModelOutput):  # type: ignore[misc]
 
     Attributes:
         loss: mean cross-entropy over the labels that are in the table; None without labels.
-        logits: [q, answers].
+        logits: [q, answers], divided by the configuration's temperature.
 
     """
 
@@ -120,7 +120,7 @@ class MiniForQuestionAnswering(PreTrainedModel):  # type: ignore[misc]
         """
         pictures = self.connector(image_features)
         pooled = self.language(pictures, image_index, input_ids, attention_mask)
-        logits = self.answer_head(pooled)
+        logits = self.answer_head(pooled) / self.config.answer_temperature
         loss = None
         if labels is not None:
             total = F.cross_entropy(logits.float(), labels, ignore_index=IGNORED_LABEL, reduction="sum")

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from tokenizers import Tokenizer
 from torch import Tensor
 
 from shelfqa.errors import InputError
+from shelfqa.models.mini.square import levels
 
 TOKENIZER_FILE = "tokenizer.json"
 PROCESSOR_FILE = "processor_config.json"
@@ -62,11 +62,8 @@ class MiniProcessor:
 
     def images(self, pictures: Sequence[Image.Image]) -> Tensor:
         """Pad each RGB picture to a white square and scale it; return float32 [n, 3, side, side] in (-1, 1]."""
-        side = self.image_side_px
-        pixels = np.empty((len(pictures), side, side, 3), dtype=np.float32)
-        for index, picture in enumerate(pictures):
-            pixels[index] = np.asarray(white_square(picture, side))
-        return (torch.from_numpy(pixels).permute(0, 3, 1, 2) - _PIXEL_MEAN) / _PIXEL_SCALE
+        pixels = torch.from_numpy(levels(pictures, self.image_side_px)).float()
+        return (pixels.permute(0, 3, 1, 2) - _PIXEL_MEAN) / _PIXEL_SCALE
 
     def questions(self, texts: Sequence[str]) -> dict[str, Tensor]:
         """Return `input_ids` and `attention_mask`, int64 [n, longest], padded to the longest question."""
@@ -75,18 +72,3 @@ class MiniProcessor:
             "input_ids": torch.tensor([encoding.ids for encoding in encodings], dtype=torch.long),
             "attention_mask": torch.tensor([encoding.attention_mask for encoding in encodings], dtype=torch.long),
         }
-
-
-def white_square(picture: Image.Image, side_px: int) -> Image.Image:
-    """Return `picture` scaled to fit a white square of `side_px`, centred."""
-    picture = picture.convert("RGB")
-    scale = side_px / max(picture.size)
-    width = max(1, round(picture.width * scale))
-    height = max(1, round(picture.height * scale))
-    if picture.size != (width, height):
-        picture = picture.resize((width, height), Image.Resampling.BICUBIC)
-    if picture.size == (side_px, side_px):
-        return picture
-    square = Image.new("RGB", (side_px, side_px), (255, 255, 255))
-    square.paste(picture, ((side_px - width) // 2, (side_px - height) // 2))
-    return square
