@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +35,8 @@ CHAT_TEMPLATE = (
 )
 
 
-def tokenizer(special: list[str], *, bos: str, eos: str, pad: str) -> Any:
-    """A byte-level tokenizer whose every letter is a token, with some whole words."""
+def tokenizer(special: list[str], *, bos: str, eos: str, pad: str, whole: Sequence[str] = ()) -> Any:
+    """A byte-level tokenizer whose every letter is a token, with some whole words, and those of `whole` in ASCII."""
     from transformers import PreTrainedTokenizerFast
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -46,7 +48,9 @@ def tokenizer(special: list[str], *, bos: str, eos: str, pad: str) -> Any:
             merges.append((built, letter))
             built += letter
             vocabulary.setdefault(built, len(vocabulary))
-    inner = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
+    for text in whole:
+        vocabulary.setdefault(text.replace(" ", "\u0120"), len(vocabulary))
+    inner = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, ignore_merges=bool(whole)))
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     inner.decoder = decoders.ByteLevel()
     found = PreTrainedTokenizerFast(tokenizer_object=inner, bos_token=bos, eos_token=eos, pad_token=pad)
@@ -216,12 +220,12 @@ def smolvlm(folder: Path) -> Path:
     return _written(folder, SmolVLMForConditionalGeneration, config, processor, words)
 
 
-def qwen2_5_vl(folder: Path) -> Path:
+def qwen2_5_vl(folder: Path, *, whole: Sequence[str] = ()) -> Path:
     """Qwen2.5-VL: a tower at native shape with windows, positions in three axes."""
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Qwen2VLImageProcessorPil
 
     special = ["<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
-    words = tokenizer(special, bos="<|endoftext|>", eos="<|im_end|>", pad="<|endoftext|>")
+    words = tokenizer(special, bos="<|endoftext|>", eos="<|im_end|>", pad="<|endoftext|>", whole=whole)
     images = Qwen2VLImageProcessorPil(
         patch_size=4, merge_size=2, temporal_patch_size=2, size={"shortest_edge": 256, "longest_edge": 1024}
     )
@@ -253,6 +257,62 @@ def qwen2_5_vl(folder: Path) -> Path:
         vision_end_token_id=words.convert_tokens_to_ids("<|vision_end|>"),
     )
     return _written(folder, Qwen2_5_VLForConditionalGeneration, config, images, words)
+
+
+COMMON = (
+    *("red", "blue", "green", "black", "white", "grey", "brown", "pink", "beige", "silver", "gold", "orange", "yellow"),
+    *("wood", "metal", "glass", "plastic", "leather", "cotton", "steel", "ceramic", "paper", "wool", "foam", "rubber"),
+    *("round", "square", "oval", "striped", "plain", "floral", "small", "large", "tall", "flat", "soft", "shiny"),
+    *("one", "two", "three", "four", "yes", "no", "mug", "chair", "lamp", "sofa", "shoe", "table", "case", "ring"),
+    *("kitchen", "bedroom", "office", "garden", "summer", "winter", "men", "women", "children", "adults", "dogs"),
+)
+ASKED = (
+    *(
+        "color",
+        "shape",
+        "pattern",
+        "size",
+        "brand",
+        "material",
+        "style",
+        "finish",
+        "type",
+        "theme",
+        "texture",
+        "design",
+    ),
+    *("logo", "season", "room", "use", "length", "height", "width", "surface", "edge", "handle", "sole", "fabric"),
+)
+
+
+def tiny_writer(folder: Path) -> Path:
+    """Qwen2.5-VL at random whose tokens are words and questions, most with the quotation mark that ends a text.
+
+    Replies kept to a schema then hold pairs that read as a question and a word, if without sense. By the prompt,
+    a fifth to three fifths of the answers are one word, an eighth to two fifths of the pairs are a question besides,
+    and half to nine tenths of the replies hold such a pair.
+    """
+    from safetensors.torch import load_file, save_file
+
+    words = [*COMMON, *(f" {word}" for word in COMMON)]
+    ended = [f'{word}"' for word in words]
+    ended += [f'{start} the {noun} of this product?"' for start in ("What is", "Which is") for noun in ASKED]
+    ended += [f'Is it {word}?"' for word in COMMON]
+    qwen2_5_vl(folder, whole=[*words, *ended])
+    weights = load_file(folder / "model.safetensors")
+    others = 256 + 14 + len(words)  # letters, and words that end no text
+    heads = torch.randn(weights["lm_head.weight"].shape, generator=torch.Generator().manual_seed(5))
+    heads = torch.nn.functional.normalize(heads, dim=-1)  # no token is likelier than others whatever was read
+    heads[:others] *= 0.6
+    weights["lm_head.weight"] = heads
+    for name in weights:  # so that replies depend on what was read long before
+        if name.startswith("model.") and "visual" not in name and name.endswith(("q_proj.weight", "o_proj.weight")):
+            weights[name] *= 3
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["max_position_embeddings"] = 16_384  # prompts of whole listings, a letter a token
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
 
 
 def _idefics3_tokens() -> list[str]:

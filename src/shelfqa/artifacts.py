@@ -68,8 +68,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 class StageRun:
     """One run of a stage: where its body writes, counts and keeps partial work."""
 
-    def __init__(self, out: Path, work: Path) -> None:
+    def __init__(self, out: Path, work: Path, key: str = "") -> None:
         self.out = out
+        self.key = key
+        """Equal for runs with the same settings and inputs."""
         self.work = work
         """Survives a kill; a body may keep parts here and find them when the same stage is run again."""
         self.finished = work / "finished"
@@ -123,6 +125,8 @@ def build(
     config: msgspec.Struct,
     inputs: Mapping[str, Path],
     body: Callable[[StageRun], None],
+    *,
+    again: bool = False,
 ) -> Manifest:
     """Run `body` unless `out` already holds what it would make, and return the manifest.
 
@@ -132,15 +136,16 @@ def build(
         config: the settings; together with `inputs` they decide whether the stage has been done.
         inputs: files and folders that the stage reads, by role.
         body: does the work through the `StageRun` it is given.
+        again: whether to run it also where it is done.
 
     Raises:
         InputError: if an input does not exist.
         StorageError: if `out` cannot be written.
 
     """
-    settings, prints, key = _identity(stage, out, config, inputs)
+    settings, prints, key = identity(stage, out, config, inputs)
     done = read_manifest(out, missing_ok=True)
-    if done is not None and done.fingerprint == key and _outputs_present(out, done):
+    if not again and done is not None and done.fingerprint == key and _outputs_present(out, done):
         return done
     with storage_errors(out):
         out.mkdir(parents=True, exist_ok=True)
@@ -150,7 +155,7 @@ def build(
         (work / "finished").mkdir(parents=True, exist_ok=True)
         (work / "key").write_text(key, encoding="utf-8")
         (out / MANIFEST).unlink(missing_ok=True)
-    run = StageRun(out, work)
+    run = StageRun(out, work, key)
     started = time.monotonic()
     with storage_errors(out):
         body(run)
@@ -195,7 +200,7 @@ def assist(
         UserError: if no such process begins within `patience_s` seconds.
 
     """
-    _, _, key = _identity(stage, out, config, inputs)
+    _, _, key = identity(stage, out, config, inputs)
     started = time.monotonic()
     while _read_key(out / _WORK) != key:
         done = read_manifest(out, missing_ok=True)
@@ -205,13 +210,13 @@ def assist(
             raise UserError(f"The first process has not begun to write {str(out)!r} in {patience_s:.0f} seconds.")
         time.sleep(_POLL_S)
     with storage_errors(out):
-        body(StageRun(out, out / _WORK))
+        body(StageRun(out, out / _WORK, key))
 
 
-def _identity(
+def identity(
     stage: str, out: Path, config: msgspec.Struct, inputs: Mapping[str, Path]
 ) -> tuple[dict[str, Any], dict[str, str], str]:
-    """Return settings and the inputs' fingerprints, and the key that tells this run from all others."""
+    """Return settings and the inputs' fingerprints, and the key that tells this run of `build` from all others."""
     settings: dict[str, Any] = msgspec.to_builtins(config)
     prints = {role: fingerprint(path, leave_out=out) for role, path in sorted(inputs.items())}
     key = digest_of([stage, shelfqa.__version__, msgspec.json.encode(settings).decode(), *map(str, prints.items())])

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import sqlite3
-import threading
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from shelfqa.errors import ConfigError, InputError, StorageError, UserError
 from shelfqa.metrics.base import Answered
-from shelfqa.metrics.judge import TEMPLATE, Judge, parse_verdict
+from shelfqa.metrics.judge import TEMPLATE, Case, Judge, parse_verdict
 from shelfqa.metrics.spec import parse
-from shelfqa.providers.base import ProviderError, Reply
+from shelfqa.providers.base import ProviderError, Reply, Request
 from shelfqa.providers.scripted import Scripted
 
 ROWS = Answered(
@@ -33,20 +36,23 @@ REPLIES = {
 class Counting:
     """Replies by what is graded, and remembers what it was asked; fails for good after `limit` prompts."""
 
+    name = "counting"
+
     def __init__(self, limit: int = 1000, model: str = "judge-1") -> None:
         self.model = model
         self.limit = limit
         self.prompts: list[str] = []
-        self._lock = threading.Lock()
 
-    def complete(self, prompt: str, *, images: object = ()) -> Reply:
-        with self._lock:
-            if len(self.prompts) >= self.limit:
-                raise ProviderError("quota is used up")
-            self.prompts.append(prompt)
-        graded = re.search(r'to grade: "(.*)"', prompt)
+    async def ask(self, request: Request, pictures: Sequence[bytes]) -> Reply:
+        if len(self.prompts) >= self.limit:
+            raise ProviderError("quota is used up", kind="quota")
+        self.prompts.append(request.prompt)
+        graded = re.search(r'to grade: "(.*)"', request.prompt)
         assert graded is not None
         return Reply(text=REPLIES.get(graded[1], "correct"), model=f"{self.model}-exact")
+
+    async def close(self) -> None:
+        pass
 
 
 def test_scores_and_counts(tmp_path: Path) -> None:
@@ -70,7 +76,9 @@ def test_scores_and_counts(tmp_path: Path) -> None:
 def test_a_broken_run_repays_nothing(tmp_path: Path) -> None:
     rows = Answered(predictions=[f"p{n}" for n in range(60)], answers=["a"] * 60, questions=["q"] * 60)
     first, second = Counting(limit=25), Counting()
-    with pytest.raises(UserError, match=r"35 of 60 prompts got no reply \(quota is used up\): run again") as caught:
+    with pytest.raises(
+        UserError, match=r"quota is used up. 25 replies of this run are kept in .*: the same command"
+    ) as caught:
         Judge.by(first, cache=str(tmp_path / "judge.sqlite")).score(rows)
     assert "\n" not in str(caught.value)
     assert Judge.by(second, cache=str(tmp_path / "judge.sqlite")).score(rows).tolist() == [1.0] * 60
@@ -78,25 +86,45 @@ def test_a_broken_run_repays_nothing(tmp_path: Path) -> None:
     assert not set(first.prompts) & set(second.prompts)
 
 
-def test_another_killed_run_keeps_what_came(tmp_path: Path) -> None:
-    class Killing(Counting):
-        def complete(self, prompt: str, *, images: object = ()) -> Reply:
-            if len(self.prompts) >= 10:
-                raise KeyboardInterrupt
-            return super().complete(prompt)
+_INTERRUPTED = """
+import asyncio, os, signal, sys
+sys.path.insert(0, sys.argv[2])
+from test_judge import Answered, Counting, Judge
 
-    Killing.__name__ = Counting.__name__  # verdicts are kept under it
-    rows = Answered(predictions=[f"p{n}" for n in range(30)], answers=["a"] * 30, questions=["q"] * 30)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored in what a shell has put in the background
+
+class Interrupted(Counting):
+    interrupted = False
+
+    async def ask(self, request, pictures):
+        if len(self.prompts) >= 10 and not self.interrupted:
+            self.interrupted = True
+            os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.sleep(0.02)
+        return await super().ask(request, pictures)
+
+rows = Answered(predictions=[f"p{n}" for n in range(300)], answers=["a"] * 300, questions=["q"] * 300)
+judge = Interrupted()
+try:
+    Judge.by(judge, cache=sys.argv[1]).score(rows)
+except KeyboardInterrupt:
+    print(len(judge.prompts))
+"""
+
+
+def test_an_interrupted_run_keeps_what_it_has_paid_for(tmp_path: Path) -> None:
     cache = tmp_path / "judge.sqlite"
-    with pytest.raises(KeyboardInterrupt):
-        Judge.by(Killing(), cache=str(cache)).score(rows)
+    command = [sys.executable, "-c", _INTERRUPTED, str(cache), str(Path(__file__).parent)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "what is under way is waited for" in done.stderr
     with sqlite3.connect(cache) as connection:
         kept = connection.execute("SELECT count(*) FROM replies").fetchone()[0]
     connection.close()
-    assert kept == 10
+    assert 10 < kept == int(done.stdout) < 300
     again = Counting()
+    rows = Answered(predictions=[f"p{n}" for n in range(300)], answers=["a"] * 300, questions=["q"] * 300)
     Judge.by(again, cache=str(cache)).score(rows)
-    assert len(again.prompts) == 30 - kept
+    assert len(again.prompts) == 300 - kept
 
 
 def test_another_model_template_or_question_is_asked_anew(tmp_path: Path) -> None:
@@ -147,14 +175,14 @@ def test_texts_cannot_pose_as_the_prompt(tmp_path: Path) -> None:
 def test_by_spec_with_a_script(tmp_path: Path) -> None:
     rows = Answered(predictions=["red"], answers=["blue"], questions=["Colour?"])
     judge = Judge(provider="scripted", model="x")
-    prompt = judge.prompt(judge._case("Colour?", "red", "blue"))
+    prompt = judge.prompt(Case("Colour?", "red", "blue"))
     script = tmp_path / "script.json"
     script.write_text(json.dumps({prompt: "partial"}))
     spec = f"judge:provider=scripted,model={script},partial=0.75,cache={tmp_path / 'judge.sqlite'}"
     assert parse(spec).score(rows).tolist() == [0.75]
-    assert Scripted({prompt: "correct"}).complete(prompt).text == "correct"
+    assert asyncio.run(Scripted({prompt: "correct"}).ask(Request(prompt=prompt), [])).text == "correct"
     with pytest.raises(ProviderError, match="holds no reply"):
-        Scripted({}).complete(prompt)
+        asyncio.run(Scripted({}).ask(Request(prompt=prompt), []))
 
 
 def test_mistakes_are_one_line(tmp_path: Path) -> None:
@@ -175,5 +203,5 @@ def test_mistakes_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"lacks \{prediction\}"):
         parse(f"judge:template={tmp_path / 'bad.txt'}")
     (tmp_path / "no.sqlite").write_text("this is no database, but it is long enough to look like one" * 20)
-    with pytest.raises(StorageError, match="Cannot keep verdicts"):
+    with pytest.raises(StorageError, match="Cannot keep replies"):
         Judge.by(Counting(), cache=str(tmp_path / "no.sqlite")).score(ROWS)

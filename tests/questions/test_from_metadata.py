@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from shelfqa.question_types import question_type
 from shelfqa.questions import vocabulary
-from shelfqa.questions.from_metadata import FIELDS, leaks, questions_from_metadata
+from shelfqa.questions.checks import leaks
+from shelfqa.questions.from_metadata import FIELDS, questions_from_metadata
 from shelfqa.questions.nouns import head_noun, plural, singular
 from shelfqa.questions.pairs import Made, questions_table
 from shelfqa.questions.templates import WORDINGS, render

@@ -16,10 +16,11 @@ from shelfqa.catalogue.settings import CurateConfig, preset_names, resolve
 from shelfqa.errors import InputError
 from shelfqa.images import Fingerprint, fingerprint_files
 from shelfqa.near_duplicates import near_duplicate_pairs
+from shelfqa.questions.settings import GenerateConfig
 from shelfqa.records import PRODUCT_COLUMNS
 from shelfqa.stages.curate import curate
 from shelfqa.stages.demo_catalogue import DemoConfig, demo_catalogue
-from shelfqa.stages.generate import GenerateConfig, generate
+from shelfqa.stages.generate import generate
 from shelfqa.stages.split import SplitConfig, split
 from tiny_catalogue import listing, picture, tagged, write_abo
 

@@ -8,9 +8,10 @@ import pytest
 from shelfqa.artifacts import Manifest, read_table
 from shelfqa.catalogue.settings import CurateConfig
 from shelfqa.errors import ConfigError, InputError
+from shelfqa.questions.settings import GenerateConfig
 from shelfqa.records import QUESTION_COLUMNS
 from shelfqa.stages.curate import curate
-from shelfqa.stages.generate import GenerateConfig, generate
+from shelfqa.stages.generate import generate
 from tiny_catalogue import listing, tagged, write_abo
 
 

@@ -16,8 +16,9 @@ from shelfqa.errors import ConfigError, InputError
 from shelfqa.models import answering
 from shelfqa.models.asking import derangement
 from shelfqa.models.loading import load_model
+from shelfqa.models.settings import PredictConfig
 from shelfqa.records import PREDICTION_COLUMNS
-from shelfqa.stages.predict import PredictConfig, predict
+from shelfqa.stages.predict import predict
 from tiny_models import COLOURS, mini_checkpoint, picture, questions_artifact
 
 

@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from predicting import assert_same_answers, rows_of, table
-from shelfqa.stages.predict import PredictConfig, predict
+from shelfqa.models.settings import PredictConfig
+from shelfqa.stages.predict import predict
 from tiny_blip2 import blip2_opt, instructblip_t5
 from tiny_chat import CHAT_FAMILIES
 from tiny_models import COLOURS, blip_checkpoint, picture

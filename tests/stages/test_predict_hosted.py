@@ -10,13 +10,14 @@ import pytest
 
 from predicting import rows_of, shelfqa, table
 from shelfqa.providers import scripted
-from shelfqa.providers.base import ProviderError, Reply
+from shelfqa.providers.base import ProviderError, Reply, Request
 from tiny_models import COLOURS, picture
 
 
 class Recorded:
     """A provider that replies by a function and notes what it is asked."""
 
+    name = "scripted"
     model = "recorded"
 
     def __init__(self, say: Callable[[str], str]) -> None:
@@ -24,10 +25,14 @@ class Recorded:
         self.prompts: list[str] = []
         self.images: list[list[str]] = []
 
-    def complete(self, prompt: str, *, images: Sequence[Path] = ()) -> Reply:
-        self.prompts.append(prompt)
-        self.images.append([path.name for path in images])
-        return Reply(text=self._say(prompt), model=self.model)
+    async def ask(self, request: Request, pictures: Sequence[bytes]) -> Reply:
+        assert len(pictures) == len(request.images)
+        self.prompts.append(request.prompt)
+        self.images.append([path.name for path in request.images])
+        return Reply(text=self._say(request.prompt), model=self.model)
+
+    async def close(self) -> None:
+        pass
 
 
 Speaks = Callable[[Callable[[str], str]], Recorded]
@@ -39,7 +44,7 @@ def speaks(monkeypatch: pytest.MonkeyPatch) -> Speaks:
 
     def put(say: Callable[[str], str]) -> Recorded:
         made = Recorded(say)
-        monkeypatch.setattr(scripted, "from_file", lambda name: made)
+        monkeypatch.setattr(scripted, "from_file", lambda name, **_: made)
         return made
 
     return put
@@ -63,8 +68,12 @@ def ask(folder: Path, rows: Sequence[tuple[str, ...]], *options: object, code: i
     return rows_of(out) if code == 0 else []
 
 
+def refusing(prompt: str) -> str:
+    raise ProviderError("openai: the request is refused (status 400)", kind="request")
+
+
 def failing(prompt: str) -> str:
-    raise ProviderError("openai: quota used up (status 429)")
+    raise ProviderError("openai: quota used up (status 429)", kind="quota")
 
 
 def test_stated_probabilities_are_kept(speaks: Speaks, pictures: Path) -> None:
@@ -94,7 +103,7 @@ def test_a_refusal_is_an_empty_answer(top_k: int, speaks: Speaks, pictures: Path
 
 
 def test_failures_are_recorded_row_by_row(speaks: Speaks, pictures: Path) -> None:
-    made = speaks(lambda prompt: failing(prompt) if "fail" in prompt else "red")
+    made = speaks(lambda prompt: refusing(prompt) if "fail" in prompt else "red")
     rows = [
         ("red.png", "what?"),
         ("red.png", "fail?"),
@@ -116,12 +125,20 @@ def test_many_unreadable_pictures_do_not_end_the_run(speaks: Speaks, pictures: P
     assert [row["prediction"] for row in found] == [None] * 30 + ["red"]
 
 
-def test_ten_failures_in_vain_end_the_run(speaks: Speaks, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_used_up_quota_ends_the_run(speaks: Speaks, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made = speaks(failing)
     ask(pictures, [("red.png", f"{number}?") for number in range(50)], code=2)
     assert len(made.prompts) < 30
-    said = capsys.readouterr().err
-    assert said == ("shelfqa: error: None of the first 10 requests got a reply: openai: quota used up (status 429)\n")
+    assert capsys.readouterr().err == "shelfqa: error: openai: quota used up (status 429).\n"
+
+
+def test_a_model_that_takes_no_request_ends_the_run(
+    speaks: Speaks, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = speaks(refusing)
+    ask(pictures, [("red.png", f"{number}?") for number in range(500)], code=2)
+    assert len(made.prompts) < 100
+    assert "None of the first 10 requests got a reply: openai: the request is refused" in capsys.readouterr().err
 
 
 def test_a_quota_that_runs_out_loses_no_reply(
@@ -132,18 +149,28 @@ def test_a_quota_that_runs_out_loses_no_reply(
     speaks(lambda prompt: "red" if next(left, None) is not None else failing(prompt))
     ask(pictures, rows, "--top-k", 1, code=2)
     said = capsys.readouterr().err
-    assert "The last 10 requests got no reply: openai: quota used up (status 429). Run the same command again" in said
-    assert "20 replies are kept" in said
+    assert "openai: quota used up (status 429). 20 replies of this run are kept in" in said
 
     made = speaks(lambda _: "red")
     assert [row["prediction"] for row in ask(pictures, rows, "--top-k", 1)] == ["red"] * 60
     assert len(made.prompts) == 40
 
 
+def test_failed_rows_of_a_finished_run_are_asked_again(speaks: Speaks, pictures: Path) -> None:
+    rows = [("red.png", f"{word}?") for word in ("what", "fail", "which")]
+    speaks(lambda prompt: refusing(prompt) if "fail" in prompt else "red")
+    assert [row["prediction"] for row in ask(pictures, rows, "--top-k", 1)] == ["red", None, "red"]
+    made = speaks(lambda _: "blue")
+    assert [row["prediction"] for row in ask(pictures, rows, "--top-k", 1)] == ["red", None, "red"]
+    found = ask(pictures, rows, "--top-k", 1, "--retry-failed")
+    assert [row["prediction"] for row in found] == ["red", "blue", "red"]
+    assert len(made.prompts) == 1
+
+
 def test_what_is_refused_again_and_again_does_not_hold_up_the_rest(speaks: Speaks, pictures: Path) -> None:
     def say(prompt: str) -> str:
         if "odd" in prompt:
-            raise ProviderError("openai: the request is refused (status 400)", of_request=True)
+            refusing(prompt)
         return "red"
 
     speaks(say)

@@ -312,3 +312,37 @@ def test_a_folder_of_pictures_may_hold_the_predictions(models: dict[str, Path], 
     picture(COLOURS["blue"]).save(tmp_path / "red.png")
     ask(models["mini"], file, tmp_path / "out", "--images", tmp_path)
     assert (tmp_path / "out" / "manifest.json").stat().st_mtime_ns > first
+
+
+def test_improbable_answers_become_unanswerable(models: dict[str, Path], questions: Path, tmp_path: Path) -> None:
+    plain = ask(models["mini"], questions, tmp_path / "plain", "--top-k", 2)
+    best = sorted(row["alternatives"][0]["probability"] for row in plain if row["alternatives"])
+    threshold = best[len(best) // 2]
+    found = ask(models["mini"], questions, tmp_path / "out", "--top-k", 2, "--unanswerable-below", threshold)
+    changed = 0
+    for before, after in zip(plain, found, strict=True):
+        if before["error"] is None and before["alternatives"][0]["probability"] < threshold:
+            changed += 1
+            assert after["prediction"] == "unanswerable"
+            word, *others = after["alternatives"]
+            assert word == {"answer": "unanswerable", "probability": None}
+            assert others == before["alternatives"]
+            assert after["reply"] == before["reply"]
+            before, after = ({**row, "prediction": None, "alternatives": None} for row in (before, after))
+        assert after == before | {"model": f"{models['mini']}, unanswerable below {threshold:g}"}
+    manifest = read_manifest(tmp_path / "out")
+    assert manifest is not None
+    assert 0 < changed == manifest.details["unanswerable"] < len([row for row in plain if row["error"] is None])
+
+
+def test_the_blind_baselines_can_say_unanswerable_too(questions: Path, tmp_path: Path) -> None:
+    found = ask("majority", questions, tmp_path / "out", "--unanswerable-below", 1, "--limit", 3)
+    assert {row["prediction"] for row in found} == {"unanswerable"}
+    assert all(len(row["alternatives"]) > 1 for row in found)
+
+
+def test_a_threshold_that_is_no_probability(
+    questions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--questions", questions, "--out", tmp_path / "out", "--unanswerable-below", 40]
+    assert "unanswerable_below: expected `float` <= 1.0" in message(capsys, *options)

@@ -8,7 +8,8 @@ import torch
 from shelfqa.artifacts import read_table
 from shelfqa.errors import ConfigError, InputError
 from shelfqa.models.loading import load_model
-from shelfqa.stages.predict import PredictConfig, predict
+from shelfqa.models.settings import PredictConfig
+from shelfqa.stages.predict import predict
 from shelfqa.stages.train import TrainConfig, train
 from tiny_models import mini_checkpoint, questions_artifact
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from shelfqa.artifacts import read_table
-from shelfqa.stages.predict import PredictConfig, predict
+from shelfqa.models.settings import PredictConfig
+from shelfqa.stages.predict import predict
 from shelfqa.stages.train import TrainConfig, train
 from tiny_blip2 import BLIP2_FAMILIES
 from tiny_chat import CHAT_FAMILIES

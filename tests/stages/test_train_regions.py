@@ -11,7 +11,8 @@ import torch
 from shelfqa.artifacts import read_table
 from shelfqa.models.loading import load_model
 from shelfqa.models.presets import training_preset_of
-from shelfqa.stages.predict import PredictConfig, predict
+from shelfqa.models.settings import PredictConfig
+from shelfqa.stages.predict import predict
 from shelfqa.stages.train import TrainConfig, train
 from tiny_models import questions_artifact
 from tiny_regions import ANSWERS, lxmert_checkpoint, region_archives, vilbert_checkpoint

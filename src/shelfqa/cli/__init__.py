@@ -31,10 +31,12 @@ _COMMANDS = {
     "split": _Command("shelfqa.cli.questions:split", "Split into train, validation and test without leaks."),
     "train": _Command("shelfqa.cli.models:train", "Fine-tune a model with LoRA."),
     "predict": _Command("shelfqa.cli.models:predict", "Answer questions with a model."),
+    "ask": _Command("shelfqa.cli.ask:ask", "Ask about one photograph, and see where the model looked."),
     "score": _Command("shelfqa.cli.scores:score", "Score predictions, with intervals."),
     "report": _Command("shelfqa.cli.scores:report", "Write one offline HTML page about a run."),
     "models": _Command("shelfqa.cli.models:models", "List the models that shelfqa knows by name."),
     "metrics": _Command("shelfqa.cli.scores:metrics", "List the metrics."),
+    "providers": _Command("shelfqa.cli.providers:providers", "List hosted models' providers and what each needs."),
     "doctor": _Command("shelfqa.cli.doctor:doctor", "Say what this machine has, lacks, and can run."),
 }
 

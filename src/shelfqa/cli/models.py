@@ -11,6 +11,7 @@ import click
 from shelfqa.cli.convert import convert
 from shelfqa.cli.options import (
     ARTIFACT,
+    CLIENT_OPTIONS,
     SectionedCommand,
     config_from,
     config_options,
@@ -18,9 +19,12 @@ from shelfqa.cli.options import (
     images_option,
     json_option,
     out_option,
+    retry_failed_option,
     show_manifest,
 )
 from shelfqa.machine import process_share, processors
+from shelfqa.models.settings import PredictConfig
+from shelfqa.providers.settings import ClientConfig
 from shelfqa.stages import predict as predict_stage
 from shelfqa.stages import train as train_stage
 
@@ -28,8 +32,17 @@ _PREDICT_SECTIONS = {
     "Questions and answers": ("questions", "out", "images", "splits", "limit", "use_images", "shuffle_images", "seed"),
     "Model": ("model", "adapter", "answers", "regions", "remote_code", "pickled_weights"),
     "How a question is put": ("prompt", "ocr", "examples", "shots", "image_side_px", "split_images"),
-    "How answers are found": ("top_k", "candidates", "beams", "max_new_tokens", "one_word", "answer_form"),
+    "How answers are found": (
+        "top_k",
+        "candidates",
+        "beams",
+        "max_new_tokens",
+        "one_word",
+        "answer_form",
+        "unanswerable_below",
+    ),
     "How fast": ("device", "dtype", "attention", "batch_size", "workers"),
+    "Hosted models (--model PROVIDER:NAME)": (*CLIENT_OPTIONS, "retry_failed"),
     "Other": ("as_json",),
 }
 
@@ -66,7 +79,9 @@ def train(questions: Path, out: Path, images: Path | None, device: str, as_json:
     default=min(processors(), 8),
     help="Threads that decode pictures. [default: one a processor, at most 8]",
 )
-@config_options(predict_stage.PredictConfig)
+@config_options(PredictConfig)
+@config_options(ClientConfig)
+@retry_failed_option
 @json_option
 def predict(
     questions: Path,
@@ -75,6 +90,7 @@ def predict(
     adapter: Path | None,
     device: str,
     workers: int,
+    retry_failed: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -83,15 +99,13 @@ def predict(
     A picture that cannot be read, or a question that cannot be asked, is recorded as a failure; the rest goes on. A
     killed run goes on where it was. Several GPUs: accelerate launch --num_processes N -m shelfqa.cli predict …
     """
-    config = config_from(predict_stage.PredictConfig, options)
-    where = predict_stage.Where(questions, images, adapter, device, workers)
+    config = config_from(PredictConfig, options)
+    client = config_from(ClientConfig, options)
+    where = predict_stage.Where(questions, images, adapter, device, workers, client, retry_failed)
     if process_share().rank > 0:
         predict_stage.predict_share(out, config, where)
     else:
-        manifest = predict_stage.predict(
-            questions, out, config, images=images, adapter=adapter, device=device, workers=workers
-        )
-        show_manifest(manifest, out, as_json)
+        show_manifest(predict_stage.predict_where(out, config, where), out, as_json)
 
 
 @click.group(invoke_without_command=True, epilog="Example:  shelfqa models --json")

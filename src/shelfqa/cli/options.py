@@ -14,6 +14,7 @@ import msgspec
 from shelfqa.artifacts import Manifest
 from shelfqa.config import Config, ConfigT, from_mapping, variants_in
 from shelfqa.errors import UserError
+from shelfqa.providers.settings import ClientConfig
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -27,6 +28,11 @@ images_option = click.option(
 device_option = click.option(
     "--device", default="auto", show_default=True, help="Where to run: auto, cpu, cuda, cuda:1, mps."
 )
+retry_failed_option = click.option(
+    "--retry-failed", is_flag=True, help="Ask a hosted or local model again what failed in a finished run."
+)
+CLIENT_OPTIONS = tuple(field.name for field in msgspec.structs.fields(ClientConfig))
+"""The options that `config_options(ClientConfig)` makes."""
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 

@@ -7,7 +7,7 @@ denominator and is counted in `settings["verdicts"]["unparseable"]`. Source of t
 3.1, single-answer grading with a reference).
 
 A prompt that got no reply at all makes the whole score an error, once all others are asked: a score with holes would
-be no score. Replies are kept as they come (`judge_cache`), so the next run asks only for what is missing.
+be no score. Replies are kept as they come, so the next run asks only for what is missing.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import secrets
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -25,8 +25,11 @@ import numpy as np
 
 from shelfqa.errors import ConfigError, InputError, UserError
 from shelfqa.metrics.base import Answered, Metric, Scores
-from shelfqa.metrics.judge_cache import Case, JudgeCache, Kept, default_cache
-from shelfqa.providers.base import PROVIDERS, Provider, ProviderError, Reply
+from shelfqa.providers.base import PROVIDERS, Provider, Reply, Request
+from shelfqa.providers.client import Client, Told
+from shelfqa.providers.jobs import Job, Outcome
+from shelfqa.providers.settings import ClientConfig
+from shelfqa.providers.store import open_store
 
 TEMPLATE = """\
 You grade the answers of a system that was asked about a picture of a product. You do not see the picture: the true
@@ -44,6 +47,7 @@ REASON: one short sentence
 """
 VERDICTS = ("correct", "partial", "incorrect")
 UNPARSEABLE = "unparseable"
+_OUTPUT_TOKENS = 60
 _FIELDS = ("question", "answer", "prediction")
 _VERDICT = re.compile(
     r"""[\s\W]*(?:verdict\b\W*)?                                    # VERDICT: or nothing
@@ -52,8 +56,14 @@ _VERDICT = re.compile(
     (?!(?:correct|partial|incorrect)\b)(.*))""",  # that is no second verdict
     re.IGNORECASE | re.DOTALL | re.VERBOSE,
 )
-_MOST_FAILURES = 20
-"""So many prompts in a row without a reply end the asking: the next ones would fail too."""
+
+
+class Case(NamedTuple):
+    """What a verdict is about."""
+
+    question: str
+    prediction: str
+    answer: str
 
 
 class Verdict(NamedTuple):
@@ -94,6 +104,8 @@ class Judge(Metric):
         template: str = "",
         cache: str = "",
         workers: int = 8,
+        requests_per_minute: float = 0.0,
+        budget: float = 0.0,
     ) -> None:
         """Choose the judge.
 
@@ -103,7 +115,9 @@ class Judge(Metric):
             partial: score of `partial`, 0 to 1.
             template: file with a prompt that holds {question}, {answer} and {prediction}; `TEMPLATE` by default.
             cache: SQLite file of the replies; by default one for all runs, in the user's cache folder.
-            workers: prompts that are under way at once.
+            workers: prompts that are under way at once, at most.
+            requests_per_minute: most prompts in any minute; 0 for no limit.
+            budget: most dollars of one scoring; 0 for no limit.
 
         """
         if not 0 <= partial <= 1:
@@ -115,18 +129,19 @@ class Judge(Metric):
         self._provider: Provider | None = None
         self._worth = {"correct": 1.0, "partial": float(partial), "incorrect": 0.0, UNPARSEABLE: 0.0}
         self._template = _read_template(Path(template)) if template else TEMPLATE
-        self._cache = Path(cache) if cache else default_cache()
-        self._workers = workers
+        self._settings = ClientConfig(
+            store=cache or None,
+            concurrency=workers,
+            requests_per_minute=requests_per_minute or None,
+            budget=budget or None,
+        )
         self._verdicts: dict[str, int] = {}
         self._replied_by: set[str] = set()
-        self.asked = 0
-        """Prompts that the last `score` sent to the provider."""
 
     @classmethod
     def by(cls, provider: Provider, *, partial: float = 0.5, template: str = "", cache: str = "") -> Judge:
         """Return a judge that asks `provider`."""
-        name = type(provider).__name__.casefold()
-        judge = cls(provider=name, model=provider.model, partial=partial, template=template, cache=cache)
+        judge = cls(provider=provider.name, model=provider.model, partial=partial, template=template, cache=cache)
         judge._provider = provider
         return judge
 
@@ -165,74 +180,51 @@ class Judge(Metric):
     def verdicts(self, rows: Answered) -> list[Verdict | None]:
         """Return the verdict on each row with its reason, None where the prediction failed."""
         cases = [
-            None if prediction is None else self._case(question or "", prediction, answer)
+            None if prediction is None else Case(question or "", prediction, answer)
             for question, prediction, answer in zip(
                 rows.questions or [""] * len(rows), rows.predictions, rows.answers, strict=True
             )
         ]
         distinct = list(dict.fromkeys(case for case in cases if case is not None))
-        self.asked = 0
-        if not distinct:
-            return [None] * len(rows)
-        with JudgeCache(self._cache) as cache:
-            replies = cache.known(distinct)
-            missing = [case for case in distinct if case not in replies]
-
-            def keep(case: Case, reply: Reply) -> None:
-                replies[case] = Kept(reply.text, reply.model)
-                cache.keep(case, replies[case])
-
-            self.asked = len(missing)
-            why = self._ask(missing, keep) if missing else ""
-        if lost := len(distinct) - len(replies):
-            raise UserError(
-                f"judge: {lost:,} of {len(distinct):,} prompts got no reply ({why}): run again; the "
-                f"{len(replies):,} verdicts so far are kept in {str(self._cache)!r}."
-            )
-        self._replied_by = {kept.replied_by for kept in replies.values()}
-        parsed = {case: parse_verdict(kept.text) for case, kept in replies.items()}
+        replies = self._replies(distinct) if distinct else {}
+        self._replied_by = {reply.model for reply in replies.values()}
+        parsed = {case: parse_verdict(reply.text) for case, reply in replies.items()}
         return [None if case is None else parsed[case] for case in cases]
+
+    def _replies(self, cases: list[Case]) -> dict[Case, Reply]:
+        """Return the reply about each case, kept or asked for now."""
+        provider: Provider = self._provider or PROVIDERS.load(self._name)(self._model)
+        jobs = [Job(id=case, request=Request(prompt=self.prompt(case)), output_tokens=_OUTPUT_TOKENS) for case in cases]
+        replies: dict[Case, Reply] = {}
+        lost: list[str] = []
+
+        def end(job: Job, outcome: Outcome) -> None:
+            if outcome.reply is not None:
+                replies[job.id] = outcome.reply
+            elif outcome.failure is not None:
+                lost.append(outcome.failure.message)
+
+        with open_store(self._settings.store) as store:
+            client = Client(provider, self._settings, store, run=f"judge-{secrets.token_hex(8)}")
+            client.complete(jobs, end, Told(label="judge"))
+        if lost:
+            raise UserError(
+                f"judge: {len(lost):,} of {len(cases):,} prompts got no reply ({lost[-1]}): run again; the "
+                f"{len(replies):,} verdicts so far are kept in {str(store.path)!r}."
+            )
+        return replies
 
     @property
     def _digest(self) -> str:
         return hashlib.sha256(self._template.encode()).hexdigest()[:16]
 
-    def _case(self, question: str, prediction: str, answer: str) -> Case:
-        parts = (text.encode("utf-8", "replace").decode() for text in (question, prediction, answer))
-        return Case(self._name, self._model, self._digest, *parts)
-
     def prompt(self, case: Case) -> str:
         """Return the prompt about `case`; its texts are quoted as in JSON, so that none can pose as the prompt."""
-        quoted = {field: json.dumps(getattr(case, field), ensure_ascii=False) for field in _FIELDS}
+        quoted = {
+            field: json.dumps(getattr(case, field).encode("utf-8", "replace").decode(), ensure_ascii=False)
+            for field in _FIELDS
+        }
         return re.sub(r"\{(question|answer|prediction)\}", lambda found: quoted[found[1]], self._template)
-
-    def _ask(self, cases: Sequence[Case], keep: Callable[[Case, Reply], None]) -> str:
-        """Call `keep` with each reply as it comes; return why the last one that failed did.
-
-        When asking is broken off, what is under way is waited for and kept: it has been paid for.
-        """
-        provider: Provider = self._provider or PROVIDERS.load(self._name)(self._model)
-        pool = ThreadPoolExecutor(self._workers)
-        why, in_a_row = "", 0
-        waiting = {pool.submit(provider.complete, self.prompt(case)): case for case in cases}
-        try:
-            for future in as_completed(list(waiting)):
-                case = waiting.pop(future)
-                try:
-                    reply = future.result()
-                except ProviderError as error:
-                    why, in_a_row = str(error), in_a_row + 1
-                    if in_a_row == _MOST_FAILURES:
-                        break
-                else:
-                    in_a_row = 0
-                    keep(case, reply)
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-            for future, case in waiting.items():
-                if not future.cancelled() and future.exception() is None:
-                    keep(case, future.result())
-        return why
 
 
 def _read_template(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Hosted models as answerers: one request a question, every reply on disk as soon as it is there.
+"""Hosted models as answerers: one request a question, through the client that keeps every reply.
 
 A model behind an API tells no probabilities of its answers; asked for its best guesses it can state them (verbalised
 confidence, Tian et al. 2023, arXiv 2305.14975). With `top_k` of 1 it is asked for the answer alone, without
@@ -10,23 +10,20 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
-from shelfqa.errors import ConfigError, ImageError, UserError
-from shelfqa.images import load_image
+from shelfqa.errors import ConfigError
+from shelfqa.images import try_image
 from shelfqa.models.answering import Asked, Found, Search, cannot_be_asked, in_form
 from shelfqa.models.wording import Wording
-from shelfqa.progress import progress
-from shelfqa.providers.base import PROVIDERS, Provider, ProviderError
+from shelfqa.providers.base import PROVIDERS, Request
+from shelfqa.providers.client import Client, Told
+from shelfqa.providers.jobs import Job, Outcome
 from shelfqa.records import Answer
 from shelfqa.text import normalize_answer
 
-_REQUESTS_AT_ONCE = 8
-_FAILURES_IN_VAIN = 10
-"""So many failed requests in a row end the run: the key, the address or the model is wrong, or the quota used up."""
 _MOST_CANDIDATES = 300
 _OBJECT = re.compile(r"\{.*\}", re.DOTALL)
 
@@ -42,20 +39,19 @@ def hosted_name(model: str) -> tuple[str, str] | None:
 
 
 def answer_hosted(
-    asked: Sequence[Asked], load: Callable[[], Provider], file: Path, *, name: str, wording: Wording, search: Search
+    asked: Sequence[Asked], client: Client, *, name: str, wording: Wording, search: Search
 ) -> list[Found]:
-    """Return what a hosted model finds for each question; replies that are in `file` are not asked for again.
+    """Return what a hosted model finds for each question; kept replies are not asked for again.
 
     Args:
         asked: the questions.
-        load: makes the provider; called only if something is left to ask.
-        file: where replies are kept, a line each; a broken last line is passed over.
+        client: asks the model.
         name: the model's name.
         wording: how questions are put, and what is made of replies.
         search: how many answers.
 
     Raises:
-        UserError: if ten requests in a row get no reply, or a list of candidates is too long for a prompt.
+        UserError: if asking has to stop, or a list of candidates is too long for a prompt.
 
     """
     longest = max((len(one.candidates) for one in asked), default=0)
@@ -65,121 +61,61 @@ def answer_hosted(
             "shorter list, or none."
         )
     wording = wording.resolved(name, "hosted", "hosted")
-    found = {position: Found([], error, 0.0) for position, one in enumerate(asked) if (error := cannot_be_asked(one))}
-    kept = dict(_kept(file, len(asked)))
-    found |= kept
-    todo = [(position, one) for position, one in enumerate(asked) if position not in found]
-    if todo:
-        found |= _Requests(load(), wording, search).ask_all(todo, file, replies=len(kept), total=len(asked))
-    return [found[position] for position in range(len(asked))]
+    found: dict[int, Found] = {}
+    jobs: list[Job] = []
+    pictures = _Pictures()
+    for position, one in enumerate(asked):
+        error = cannot_be_asked(one) or pictures.error_of(one.pictures)
+        if error is not None:
+            found[position] = Found([], error, 0.0)
+        else:
+            jobs.append(Job(id=position, request=_request(one, pictures, wording, search), output_tokens=40))
+    started = time.monotonic()
+
+    def end(job: Job, outcome: Outcome) -> None:
+        if outcome.reply is not None:
+            found[job.id] = _found(outcome.reply.text, asked[job.id], wording, search)
+        else:
+            found[job.id] = Found([], outcome.failure.message if outcome.failure is not None else "not asked", 0.0)
+
+    client.complete(jobs, end, Told(label="answer"))
+    share = (time.monotonic() - started) / max(len(jobs), 1)
+    return [
+        found[position]._replace(seconds=share) if found[position].answers else found[position]
+        for position in range(len(asked))
+    ]
 
 
-class _Requests:
-    """What is asked of a provider, and how it is going."""
-
-    def __init__(self, provider: Provider, wording: Wording, search: Search) -> None:
-        self._provider = provider
-        self._wording = wording
-        self._search = search
-        self._unreadable: dict[Path, str | None] = {}
-
-    def ask_all(self, todo: Sequence[tuple[int, Asked]], file: Path, *, replies: int, total: int) -> dict[int, Found]:
-        """Return what is found for each question of `todo`, after `replies` in an earlier run; `total` is for show."""
-        found: dict[int, Found] = {}
-        in_vain, why = 0, ""
-        file.parent.mkdir(parents=True, exist_ok=True)
-        waiting: dict[Future[_Said], int] = {}
-        queue = iter(todo)
-        with (
-            file.open("a", encoding="utf-8") as lines,
-            ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool,
-            progress("answer", total, done=total - len(todo)) as tick,
-        ):
-            while True:
-                while len(waiting) < _REQUESTS_AT_ONCE and (following := next(queue, None)) is not None:
-                    waiting[pool.submit(self._ask, following[1])] = following[0]
-                if not waiting:
-                    break
-                for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                    position, said = waiting.pop(future), future.result()
-                    found[position] = said.found
-                    if said.outcome == "reply":
-                        replies, in_vain = replies + 1, 0
-                        lines.write(json.dumps([position, *said.found]) + "\n")
-                        lines.flush()
-                    elif said.outcome == "failure" or (said.outcome == "refused" and not replies):
-                        in_vain, why = in_vain + 1, said.found.error or ""
-                    if in_vain == (_FAILURES_IN_VAIN if replies else min(_FAILURES_IN_VAIN, len(todo))):
-                        pool.shutdown(wait=False, cancel_futures=True)
-                        raise _in_vain(in_vain, replies, why)
-                    tick(total - len(todo) + len(found))
-        if in_vain and not replies:
-            raise _in_vain(in_vain, replies, why)
-        return found
-
-    def _ask(self, one: Asked) -> _Said:
-        started = time.monotonic()
-        for path in one.pictures:
-            if (error := self._error_of(path)) is not None:
-                return _Said(Found([], error, 0.0), "not asked")
-        one = one._replace(examples=tuple(each for each in one.examples if not any(map(self._error_of, each.pictures))))
-        pictures = [path for example in one.examples for path in example.pictures] + list(one.pictures)
-        top_k = self._search.top_k
-        try:
-            reply = self._provider.complete(prompt(one, self._wording, top_k), images=pictures).text
-        except ProviderError as error:
-            return _Said(Found([], str(error), 0.0), "refused" if error.of_request else "failure")
-        answers = stated_answers(reply, top_k) if top_k > 1 else [Answer(reply.strip(), None)]
-        if one.candidates:
-            answers = [named for answer in answers if (named := _among(answer, one, self._wording)) is not None]
-            if not answers:
-                return _Said(Found([], "reply: it names none of the candidates", 0.0), "reply")
-        found = in_form(answers, one.question, self._wording)
-        return _Said(found._replace(seconds=time.monotonic() - started), "reply")
-
-    def _error_of(self, path: Path) -> str | None:
-        """Return why a picture cannot be read, or None; each is tried once."""
-        if path not in self._unreadable:
-            try:
-                load_image(path)
-                self._unreadable[path] = None
-            except ImageError as error:
-                self._unreadable[path] = str(error)
-        return self._unreadable[path]
+def _request(one: Asked, pictures: _Pictures, wording: Wording, search: Search) -> Request:
+    """Return the request about a question; examples whose pictures cannot be read are left out."""
+    one = one._replace(examples=tuple(each for each in one.examples if pictures.error_of(each.pictures) is None))
+    shown = [path for example in one.examples for path in example.pictures] + list(one.pictures)
+    return Request(prompt=prompt(one, wording, search.top_k), images=tuple(shown))
 
 
-def _in_vain(requests: int, replies: int, error: str) -> UserError:
-    if not replies:
-        return UserError(f"None of the first {requests} requests got a reply: {error}")
-    return UserError(
-        f"The last {requests} requests got no reply: {error}. Run the same command again to go on: {replies:,} replies "
-        "are kept."
-    )
+def _found(reply: str, one: Asked, wording: Wording, search: Search) -> Found:
+    answers = stated_answers(reply, search.top_k) if search.top_k > 1 else [Answer(reply.strip(), None)]
+    if one.candidates:
+        answers = [named for answer in answers if (named := _among(answer, one, wording)) is not None]
+        if not answers:
+            return Found([], "reply: it names none of the candidates", 0.0)
+    return in_form(answers, one.question, wording)
 
 
-class _Said(NamedTuple):
-    """What came of a request."""
+class _Pictures:
+    """Which pictures can be read; each is tried once."""
 
-    found: Found
-    outcome: Literal["reply", "refused", "failure", "not asked"]
-    """A reply may answer nothing; `refused` is a request that this provider takes from nobody, `failure` any other."""
+    def __init__(self) -> None:
+        self._errors: dict[Path, str | None] = {}
 
-
-def _kept(file: Path, total: int) -> Iterator[tuple[int, Found]]:
-    """Yield the replies of an earlier, broken-off run."""
-    if not file.is_file():
-        return
-    text = file.read_text(encoding="utf-8", errors="replace")
-    for line in text.splitlines():
-        try:
-            position, answers, error, seconds, reply = json.loads(line)
-            if 0 <= position < total:
-                yield position, Found([Answer(*answer) for answer in answers], error, seconds, reply)
-        except (ValueError, TypeError):
-            continue
-    if text and not text.endswith("\n"):
-        with file.open("a", encoding="utf-8") as lines:
-            lines.write("\n")  # what the killed run was writing ends here
+    def error_of(self, paths: Sequence[Path]) -> str | None:
+        """Return why one of the pictures cannot be read, or None."""
+        for path in paths:
+            if path not in self._errors:
+                self._errors[path] = try_image(path).error
+            if (error := self._errors[path]) is not None:
+                return error
+        return None
 
 
 def prompt(one: Asked, wording: Wording, top_k: int) -> str:

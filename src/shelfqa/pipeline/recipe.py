@@ -13,8 +13,9 @@ from shelfqa.catalogue.demo import DemoConfig
 from shelfqa.catalogue.settings import CurateConfig
 from shelfqa.config import Config, from_mapping, read_yaml, struct_in, with_overrides
 from shelfqa.errors import ConfigError
-from shelfqa.stages.generate import GenerateConfig
-from shelfqa.stages.predict import PredictConfig
+from shelfqa.models.settings import PredictConfig
+from shelfqa.providers.settings import ClientConfig
+from shelfqa.questions.settings import GenerateConfig
 from shelfqa.stages.report import ReportConfig
 from shelfqa.stages.score import ScoreConfig
 from shelfqa.stages.split import SplitConfig
@@ -35,6 +36,7 @@ class Recipe(Config, frozen=True):
     generate: GenerateConfig = GenerateConfig()
     split: SplitConfig = SplitConfig()
     train: TrainConfig = TrainConfig()
+    client: ClientConfig = ClientConfig()
     predict: PredictConfig = PredictConfig()
     score: ScoreConfig = ScoreConfig()
     report: ReportConfig = ReportConfig()

@@ -51,7 +51,8 @@ def run_recipe(recipe: Recipe, out: Path, *, device: str = "auto") -> Path:
         log.stage("demo-catalogue", demo_catalogue(catalogue, recipe.demo_catalogue))
     images = Path(recipe.images) if recipe.images is not None else None
     log.stage("curate", curate(catalogue, out / "curated", recipe.curate, images=images))
-    log.stage("generate", generate(out / "curated", out / "questions", recipe.generate))
+    questions = generate(out / "curated", out / "questions", recipe.generate, client=recipe.client, device=device)
+    log.stage("generate", questions)
     log.stage("split", split(out / "questions", out / "split", recipe.split))
     log.stage("train", train(out / "split", out / "train", recipe.train, device=device))
     for contender in contenders(recipe.train.model):

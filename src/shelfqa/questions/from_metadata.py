@@ -11,12 +11,12 @@ import pyarrow as pa
 
 from shelfqa.question_types import question_type
 from shelfqa.questions import vocabulary
+from shelfqa.questions.checks import leaks
 from shelfqa.questions.nouns import head_noun
 from shelfqa.questions.pairs import Made, Pair, Source, digest
 from shelfqa.questions.templates import VERSION, WORDINGS, render
 from shelfqa.questions.vocabulary import Answer
 from shelfqa.records import Drop
-from shelfqa.text import answer_tokens
 
 FIELDS: tuple[str, ...] = tuple(WORDINGS)
 """The fields that can be asked about; `number_of_items`, `pattern`, `shape` and `style` are attributes."""
@@ -124,14 +124,6 @@ def _candidate(product: dict[str, Any], field: str, answer: str, seed: int) -> _
         if not leaks(question, answer) and question_type(question) == wording.task:
             return _Candidate(field, question, answer)
     return Answer(None, "answer-in-question")
-
-
-def leaks(question: str, answer: str) -> bool:
-    """Return whether a word of the answer stands in the question, be it in the plural."""
-    asked = {
-        form for word in answer_tokens(question) for form in (word, word.removesuffix("s"), word.removesuffix("es"))
-    }
-    return any(word in asked or word.removesuffix("s") in asked for word in answer_tokens(answer))
 
 
 def _pair(product: dict[str, Any], candidate: _Candidate) -> Pair:

@@ -33,6 +33,8 @@ class Pair(NamedTuple):
     difficulty: int | None = None
     used_metadata: bool | None = None
     split: str | None = None
+    task: str | None = None
+    """What the model was asked to write; by default what the question asks about."""
 
     @property
     def question_id(self) -> str:
@@ -67,7 +69,7 @@ def questions_table(pairs: Iterable[Pair]) -> pa.Table:
             "image_paths": pair.image_paths,
             "question": pair.question,
             "answer": pair.answer,
-            "task": question_type(pair.question),
+            "task": pair.task or question_type(pair.question),
             "difficulty": pair.difficulty,
             "used_metadata": pair.used_metadata,
             "source": pair.source._asdict(),

@@ -6,19 +6,19 @@ import re
 import time
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
-
-from msgspec import Meta
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shelfqa.artifacts import Manifest, StageRun, assist, build, image_folder
-from shelfqa.config import Config
 from shelfqa.errors import ConfigError, did_you_mean
 from shelfqa.machine import cache_folder, process_share
 from shelfqa.models.answering import Asked, Found, Pace, Search, alternatives, answer_in_parts
 from shelfqa.models.asking import folder_of_pictures, of_splits, read_questions, shuffled
 from shelfqa.models.hosted import hosted_name
 from shelfqa.models.presets import source_of
-from shelfqa.models.wording import AnswerForm, Wording
+from shelfqa.models.settings import PredictConfig
+from shelfqa.models.unanswerable import with_unanswerable
+from shelfqa.models.wording import Wording
+from shelfqa.providers.settings import ClientConfig
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,108 +26,6 @@ if TYPE_CHECKING:
     from shelfqa.models.answer_lists import AnswerList
     from shelfqa.models.base import Loading, VqaModel
     from shelfqa.providers.base import Provider
-
-
-class PredictConfig(Config, frozen=True):
-    """Settings of `predict`."""
-
-    model: Annotated[
-        str,
-        Meta(
-            description="A name of `shelfqa models`, a hub name, a folder, a hosted model as PROVIDER:NAME, or a "
-            "blind baseline: majority, majority-per-type, question-only."
-        ),
-    ] = "mini"
-    splits: Annotated[
-        list[str] | None, Meta(description="Splits to answer; by default test where rows have a split, else all.")
-    ] = None
-    top_k: Annotated[int, Meta(description="How many answers to keep for each question.")] = 5
-    batch_size: Annotated[
-        int | None, Meta(description="Questions at once; by default 32 on a CPU, on a GPU what its memory holds.")
-    ] = None
-    shuffle_images: Annotated[
-        bool, Meta(description="Ask each question of another product's picture: what is left is guessed blindly.")
-    ] = False
-    seed: Annotated[int, Meta(description="Seed of the shuffling and of the choice of examples.")] = 0
-    limit: Annotated[int | None, Meta(description="Answer the first so many questions only.")] = None
-    use_images: Annotated[
-        Literal["all", "first"],
-        Meta(
-            description="Which pictures of a row are shown: all, numbered, or the first. A row of several fails where "
-            "the model takes one."
-        ),
-    ] = "all"
-    prompt: Annotated[
-        str | None,
-        Meta(
-            description="Template with {question}, and {ocr} where texts on the picture go; by default what suits the "
-            "model."
-        ),
-    ] = None
-    answer_form: Annotated[
-        AnswerForm,
-        Meta(
-            description="raw keeps what the model says; short and word reduce it by rules and keep the whole in the "
-            "column reply; auto is short for chat and hosted models, else raw."
-        ),
-    ] = "auto"
-    one_word: Annotated[bool, Meta(description="Stop writing where a second word begins.")] = False
-    max_new_tokens: Annotated[int, Meta(description="Longest answer in tokens, where the model writes.")] = 20
-    beams: Annotated[
-        int | None,
-        Meta(
-            description="Beams of the search, where the model writes; 1 takes the likeliest token each time. By "
-            "default 5, or as many as --top-k."
-        ),
-    ] = None
-    candidates: Annotated[
-        str | None,
-        Meta(
-            description="Answers to choose from: common, all (of the training split), per-type (of it, by question "
-            "type), or a file (.txt, .json, .csv). Dual encoders need them: by default all, or common without a "
-            "training split."
-        ),
-    ] = None
-    examples: Annotated[
-        str | None,
-        Meta(
-            description="Solved examples to show: same-type (of the same product type, from the training split), or a "
-            "table with question, answer and image_path."
-        ),
-    ] = None
-    shots: Annotated[int, Meta(description="How many examples to show, where --examples is given.")] = 4
-    ocr: Annotated[bool, Meta(description="Read the print on the pictures and put it into the prompt.")] = False
-    answers: Annotated[
-        str | None,
-        Meta(description="File that names a classifier's outputs in their order, where the checkpoint does not."),
-    ] = None
-    regions: Annotated[
-        str | None,
-        Meta(
-            description="Where LXMERT and ViLBERT take regions from: a ResNet's folder or hub name, or precomputed "
-            "features, as .parquet or a folder of .npz."
-        ),
-    ] = None
-    image_side_px: Annotated[
-        int | None, Meta(description="Side in pixels that pictures are scaled to; by default the checkpoint's.")
-    ] = None
-    split_images: Annotated[
-        bool | None, Meta(description="Whether large pictures are cut into tiles, where the model knows tiles.")
-    ] = None
-    dtype: Annotated[
-        Literal["auto", "float32", "bfloat16", "float16"],
-        Meta(description="Type of the weights; auto is bfloat16 on a GPU that has it, else float32."),
-    ] = "auto"
-    attention: Annotated[
-        Literal["sdpa", "flash_attention_2", "eager"] | None,
-        Meta(description="How attention is computed; by default as transformers chooses, mostly sdpa."),
-    ] = None
-    remote_code: Annotated[bool, Meta(description="Let code run that comes with the checkpoint: read it first.")] = (
-        False
-    )
-    pickled_weights: Annotated[
-        bool, Meta(description="Also load weights from .bin files, by torch's restricted unpickler.")
-    ] = False
 
 
 class Where(NamedTuple):
@@ -138,6 +36,8 @@ class Where(NamedTuple):
     adapter: Path | None = None
     device: str = "auto"
     workers: int = 2
+    client: ClientConfig = ClientConfig()
+    retry_failed: bool = False
 
 
 def predict(
@@ -149,6 +49,8 @@ def predict(
     adapter: Path | None = None,
     device: str = "auto",
     workers: int = 2,
+    client: ClientConfig | None = None,
+    retry_failed: bool = False,
 ) -> Manifest:
     """Answer questions about pictures; writes `predictions.parquet`, one row a question in the input's order.
 
@@ -165,13 +67,21 @@ def predict(
         adapter: a LoRA adapter for the model.
         device: where to run.
         workers: threads that decode pictures.
+        client: limits and money, where the model is a hosted one.
+        retry_failed: whether to ask a hosted model again what it did not answer in a finished run.
 
     Raises:
         UserError: for input, settings or a model that cannot be used.
 
     """
-    where = Where(questions, images, adapter, device, workers)
-    return build("predict", out, config, _inputs(config, where), lambda run: _predict(run, config, where))
+    where = Where(questions, images, adapter, device, workers, client or ClientConfig(), retry_failed)
+    return predict_where(out, config, where)
+
+
+def predict_where(out: Path, config: PredictConfig, where: Where) -> Manifest:
+    """Do what `predict` does with the same arguments."""
+    again = where.retry_failed and hosted_name(config.model) is not None
+    return build("predict", out, config, _inputs(config, where), lambda run: _predict(run, config, where), again=again)
 
 
 def predict_share(out: Path, config: PredictConfig, where: Where) -> None:
@@ -237,14 +147,14 @@ def _predict(run: StageRun, config: PredictConfig, where: Where) -> None:
         found = _answer_by_model(run, table, asked, config, where)
     if found is None:
         return
-    failures = Counter(one.error.split(":")[0] for one in found if one.error is not None)
+    found, unanswerable = with_unanswerable(found, config.unanswerable_below)
     run.counts.read = len(rows) + sum(run.counts.dropped.values())
     run.counts.kept = len(rows)
     run.details = {
         "questions": len(rows),
         "pictures": len({path for row in rows for path in row["image_paths"]}),
-        "failures": dict(sorted(failures.items())),
-    }
+        "failures": dict(sorted(Counter(one.error.split(":")[0] for one in found if one.error is not None).items())),
+    } | ({"unanswerable": unanswerable} if config.unanswerable_below is not None else {})
     run.write_table("predictions", _predictions(rows, found, _label(config, where.adapter, shots)))
 
 
@@ -252,7 +162,8 @@ def _label(config: PredictConfig, adapter: Path | None, shots: int) -> str:
     """Return what tells these predictions from others; `shots` is how many examples were shown at most."""
     tuned = f"{config.model} + LoRA" if adapter is not None else config.model
     shown = f"{tuned}, {shots} example{'s' * (shots > 1)}" if shots else tuned
-    return f"{shown}, shuffled pictures" if config.shuffle_images else shown
+    seen = f"{shown}, shuffled pictures" if config.shuffle_images else shown
+    return seen if config.unanswerable_below is None else f"{seen}, unanswerable below {config.unanswerable_below:g}"
 
 
 def _asked(table: list[dict[str, Any]], rows: list[dict[str, Any]], folder: Path, config: PredictConfig) -> list[Asked]:
@@ -314,7 +225,7 @@ def _answer_by_model(
     search = Search(config.top_k, config.beams, config.max_new_tokens, config.one_word)
     hosted = hosted_name(config.model)
     if hosted is not None:
-        return _answer_by_provider(run, asked, hosted, wording, search)
+        return _answer_by_provider(run, asked, hosted, wording, search, where)
 
     def load() -> VqaModel:
         from shelfqa.models.loading import load_model, require_extras, resolve_device
@@ -330,20 +241,23 @@ def _answer_by_model(
 
 
 def _answer_by_provider(
-    run: StageRun, asked: list[Asked], hosted: tuple[str, str], wording: Wording, search: Search
+    run: StageRun, asked: list[Asked], hosted: tuple[str, str], wording: Wording, search: Search, where: Where
 ) -> list[Found] | None:
     from shelfqa.models.hosted import answer_hosted
     from shelfqa.providers.base import PROVIDERS
+    from shelfqa.providers.client import Client
+    from shelfqa.providers.store import open_store
 
     if process_share().rank > 0:
         return None  # what limits a hosted model is its own rate
-
-    def load() -> Provider:
-        provider: Provider = PROVIDERS.load(hosted[0])(hosted[1])
-        return provider
-
-    file = run.work / "replies.jsonl"
-    return answer_hosted(asked, load, file, name=":".join(hosted), wording=wording, search=search)
+    settings = where.client
+    provider: Provider = PROVIDERS.load(hosted[0])(
+        hosted[1], base_url=settings.base_url or "", timeout_s=settings.timeout_s
+    )
+    with open_store(settings.store, beside=run.out) as store:
+        store.forget_failures(run.key)  # of a run that was broken off: they may pass this time
+        client = Client(provider, settings, store, run=run.key)
+        return answer_hosted(asked, client, name=":".join(hosted), wording=wording, search=search)
 
 
 def _loading(config: PredictConfig, device: str) -> Loading:

@@ -59,8 +59,8 @@ class AnyChatVqa(VqaModel):
         self._special = [str(token) for token in special if token]
         self.takes_shots = chat_prompts.takes_turns(processor, self._model_type)
         ends = module.generation_config.eos_token_id
-        self._ends = [int(end) for end in (ends if isinstance(ends, list) else [ends]) if end is not None]
-        self._ends = self._ends or [int(self._tokenizer.eos_token_id)]
+        self.ends = [int(end) for end in (ends if isinstance(ends, list) else [ends]) if end is not None]
+        self.ends = self.ends or [int(self._tokenizer.eos_token_id)]
         # Of what the processor makes along the tokens: what it says of an answer's.
         self._after = {"attention_mask": 1, "mm_token_type_ids": 0, "token_type_ids": 0}
         if self._model_type == "paligemma":
@@ -109,12 +109,12 @@ class AnyChatVqa(VqaModel):
 
         start = fed["input_ids"].shape[1]
         return best_sequences(
-            generate, self._tokenizer, self._ends, start=start, default_beams=self.beams, decoding=decoding
+            generate, self._tokenizer, self.ends, start=start, default_beams=self.beams, decoding=decoding
         )
 
     def loss(self, features: Features, queries: Sequence[Query], answers: Sequence[str]) -> Tensor:
         """Return the mean cross-entropy over the answers' tokens and ends."""
-        end = self._ends.index(chat_prompts.end_of_turn(self.processor, self._ends))
+        end = self.ends.index(chat_prompts.end_of_turn(self.processor, self.ends))
         scores = self._scores(features, queries, answers)
         return -torch.cat([part for one in scores for part in (one.steps, one.ends[end : end + 1])]).mean()
 
@@ -129,7 +129,7 @@ class AnyChatVqa(VqaModel):
             for query, answer in zip(queries, answers, strict=True)
         ]
         longest = max(map(len, wanted))
-        after = torch.tensor([ids + self._ends[:1] * (longest - len(ids)) for ids in wanted], device=self.device)
+        after = torch.tensor([ids + self.ends[:1] * (longest - len(ids)) for ids in wanted], device=self.device)
         fed["input_ids"] = torch.cat([fed["input_ids"], after.to(fed["input_ids"])], dim=1)
         for name, value in self._after.items():
             if name in fed:
@@ -137,35 +137,52 @@ class AnyChatVqa(VqaModel):
         few = {"logits_to_keep": longest + 1} if self._keeps_few else {}
         scores = self.module(**fed, **few, use_cache=False).logits[:, -longest - 1 :].float().log_softmax(-1)
         return [
-            _Scores(row[torch.arange(len(ids)), ids], row[len(ids), self._ends])
+            _Scores(row[torch.arange(len(ids)), ids], row[len(ids), self.ends])
             for row, ids in zip(scores, wanted, strict=True)
         ]
 
     def _fed(self, features: Features, queries: Sequence[Query]) -> dict[str, Tensor]:
-        """Return what the model takes, prompts padded on the left."""
-        texts = [self._text(query) for query in queries]
         pictures = [[_picture(features[place]) for place in all_places(query)] for query in queries]
+        return self.fed([self.prompt(query) for query in queries], pictures)
+
+    def fed(self, prompts: Sequence[str], pictures: Sequence[Sequence[Image.Image]]) -> dict[str, Tensor]:
+        """Return what the model takes, prompts padded on the left.
+
+        Args:
+            prompts: from `prompt`.
+            pictures: those of each prompt, in the order of its placeholders.
+
+        """
         bos = self._tokenizer.bos_token
-        starts = {"add_special_tokens": False} if bos and texts[0].startswith(bos) else {}
-        shown = {"images": pictures} if any(pictures) else {}
+        starts = {"add_special_tokens": False} if bos and prompts[0].startswith(bos) else {}
+        shown = {"images": [list(some) for some in pictures]} if any(pictures) else {}
         with (
             warnings.catch_warnings()
         ):  # PaliGemma's processor makes an array of a tensor in a way that numpy 2 gives up
             warnings.filterwarnings("ignore", message="__array__ implementation", category=DeprecationWarning)
-            fed = self.processor(text=texts, **shown, return_tensors="pt", padding=True, padding_side="left", **starts)
+            fed = self.processor(
+                text=list(prompts), **shown, return_tensors="pt", padding=True, padding_side="left", **starts
+            )
         return {
             name: self.placed(value) if value.is_floating_point() else value.to(self.device)
             for name, value in fed.items()
             if name != "labels"
         }
 
-    def _text(self, query: Query) -> str:
-        return chat_prompts.prompt_text(
-            self.processor, self._model_type, chat_prompts.without_tokens(query, self._special)
-        )
+    def prompt(self, query: Query, *, system: str = "") -> str:
+        """Return the prompt as text, a placeholder for each picture, free of other special tokens.
+
+        Args:
+            query: the question, and solved examples.
+            system: what the model is told before all else.
+
+        """
+        system = chat_prompts.without_tokens(Query(system, ()), self._special).question
+        query = chat_prompts.without_tokens(query, self._special)
+        return chat_prompts.prompt_text(self.processor, self._model_type, query, system=system)
 
     def _tail(self, query: Query) -> str:
-        return chat_prompts.answer_place(self._model_type, self._text(query))
+        return chat_prompts.answer_place(self._model_type, self.prompt(query))
 
     def module_groups(self) -> Mapping[str, tuple[str, ...]]:
         """All that is not known to see or to connect counts as language."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from jinja2 import TemplateError
 from PIL import Image
 from torch import Tensor
 
@@ -123,11 +124,26 @@ class ChatPrompts:
         return True
 
 
-def prompt_text(processor: Any, model_type: str, query: Query) -> str:
-    """Return a prompt as text, a placeholder for each picture, by the checkpoint's template where it has one."""
-    if getattr(processor, "chat_template", None):
-        text: str = processor.apply_chat_template(as_messages(query), add_generation_prompt=True, tokenize=False)
-        return text
+def prompt_text(processor: Any, model_type: str, query: Query, *, system: str = "") -> str:
+    """Return a prompt as text, a placeholder for each picture, by the checkpoint's template where it has one.
+
+    Args:
+        processor: of transformers.
+        model_type: tells which turns to write where there is no template.
+        query: the question, and solved examples.
+        system: what the model is told before all else: a turn where the template knows such, else in front of the
+            user's first words.
+
+    """
+    templated = bool(getattr(processor, "chat_template", None))
+    if system:
+        text = _with_system_turn(processor, as_messages(query), system) if templated else None
+        if text is not None:
+            return text
+        query = _told_first(query, system)
+    if templated:
+        text = processor.apply_chat_template(as_messages(query), add_generation_prompt=True, tokenize=False)
+        return str(text)
     turn, reply = _PLAIN_TURNS.get(model_type, ("{pictures}{text}", ""))
     placeholder = str(getattr(processor, "image_token", ""))
 
@@ -139,6 +155,26 @@ def prompt_text(processor: Any, model_type: str, query: Query) -> str:
         written(shot.question, len(shot.images)) + reply.format(answer=shot.answer) for shot in query.shots
     )
     return solved + written(query.question, len(query.images))
+
+
+def _with_system_turn(processor: Any, messages: list[dict[str, Any]], system: str) -> str | None:
+    """Return the prompt with a system turn in front, None where the template refuses or drops it."""
+    for content in ([{"type": "text", "text": system}], system):
+        turns = [{"role": "system", "content": content}, *messages]
+        try:
+            text = str(processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False))
+        except (TemplateError, TypeError):
+            continue
+        if system.strip() in text and (content == system or str(content) not in text):
+            return text
+    return None
+
+
+def _told_first(query: Query, system: str) -> Query:
+    if not query.shots:
+        return query._replace(question=f"{system}\n\n{query.question}")
+    first, *others = query.shots
+    return query._replace(shots=(first._replace(question=f"{system}\n\n{first.question}"), *others))
 
 
 def takes_turns(processor: Any, model_type: str) -> bool:
