@@ -60,10 +60,11 @@ def _listed(provider: str, model: str, base_url: str | None) -> Price | None:
         return None
     thousand = Amount(input_tokens=1000, output_tokens=1000)  # few enough for no surcharge on long prompts
     try:
-        if base_url:
-            price = calc_price(thousand, model, provider_api_url=base_url)
-        else:
-            price = calc_price(thousand, model, provider_id=_LISTED[provider])
+        price = calc_price(thousand, model, provider_api_url=base_url) if base_url else None
+    except LookupError:  # a proxy, or a server of one's own, whose models have other names
+        price = None
+    try:
+        price = price or calc_price(thousand, model, provider_id=_LISTED[provider])
     except LookupError:
         return None
     return Price(float(price.input_price) / 1000, float(price.output_price) / 1000)
