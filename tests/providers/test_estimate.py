@@ -124,6 +124,8 @@ def test_prices_are_those_given_before_those_listed() -> None:
     assert price_of("anthropic", "claude-sonnet-4-5", ClientConfig()) == pytest.approx(Price(3e-6, 15e-6))
     assert price_of("openai", "no-such-model", ClientConfig()) is None
     assert price_of("openai", "gpt-4o-mini", ClientConfig(base_url="http://127.0.0.1:8000/v1")) is None
+    assert price_of("openai", "gpt-4o-mini", ClientConfig(base_url="https://proxy.example/v1")) == listed
+    assert price_of("openai", "own-model", ClientConfig(base_url="https://vllm.example/v1")) is None
     assert price_of("scripted", "any", ClientConfig()) is None
     half_known = ClientConfig(input_price=1.0)
     assert price_of("scripted", "any", half_known) is None  # not: replies are free

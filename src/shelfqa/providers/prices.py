@@ -11,6 +11,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from shelfqa.providers.base import Request, Usage
+from shelfqa.providers.hosted import is_local
 from shelfqa.providers.settings import ClientConfig
 
 BATCH_SHARE = 0.5
@@ -61,7 +62,9 @@ def _listed(provider: str, model: str, base_url: str | None) -> Price | None:
     thousand = Amount(input_tokens=1000, output_tokens=1000)  # few enough for no surcharge on long prompts
     try:
         price = calc_price(thousand, model, provider_api_url=base_url) if base_url else None
-    except LookupError:  # a proxy, or a server of one's own, whose models have other names
+    except LookupError:  # a proxy in front of the provider, or a server of one's own
+        if is_local(base_url or ""):
+            return None
         price = None
     try:
         price = price or calc_price(thousand, model, provider_id=_LISTED[provider])
