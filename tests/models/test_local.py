@@ -19,6 +19,7 @@ import pytest
 import torch
 from PIL import Image
 
+from schemas import pairs_schema
 from shelfqa.errors import InputError, UserError
 from shelfqa.models.adapters.chat import ChatVqa
 from shelfqa.models.adapters.chat_prompts import prompt_text
@@ -43,27 +44,12 @@ class Pairs(msgspec.Struct, forbid_unknown_fields=True):
     pairs: list[Pair]
 
 
-SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        "pairs": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "question": {"type": "string"},
-                    "answer": {"type": "string"},
-                    "difficulty": {"type": "integer", "enum": [1, 2, 3]},
-                    "used_metadata": {"type": "boolean"},
-                },
-                "required": ["question", "answer", "difficulty", "used_metadata"],
-                "additionalProperties": False,
-            },
-        }
-    },
-    "required": ["pairs"],
-    "additionalProperties": False,
-}
+SCHEMA = pairs_schema(
+    question={"type": "string"},
+    answer={"type": "string"},
+    difficulty={"type": "integer", "enum": [1, 2, 3]},
+    used_metadata={"type": "boolean"},
+)
 FAMILIES = {**CHAT_FAMILIES, "llava_next": llava_next}
 """All but the last are driven by `chat`, the last by `any_chat`."""
 

@@ -1,16 +1,24 @@
-"""A server that answers the three APIs with what a test lays out, and the answers in each API's form."""
+"""A server that answers the three APIs with what a test lays out, the answers in each API's form, and asking it."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import pytest
+
 from local_server import serving
+from shelfqa.providers.base import PROVIDERS, Provider, Reply, Request
+
+KEY = "sk-secret-0123456789"
+NAMES = ("anthropic", "gemini", "openai")
+VARIABLES = {"anthropic": "ANTHROPIC_API_KEY", "gemini": "GEMINI_API_KEY", "openai": "OPENAI_API_KEY"}
 
 Answer = tuple[int, object]
 """A status, 0 for a connection that breaks off, and a body: bytes, or what becomes JSON."""
@@ -114,3 +122,56 @@ def refusal(name: str) -> Answer:
 def failure(status: int, message: str) -> Answer:
     """An error, in a form that all three SDKs read."""
     return status, {"type": "error", "error": {"type": "e", "code": status, "message": message, "status": "E"}}
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Answering]:
+    for name in ("GOOGLE_API_KEY", "OPENAI_BASE_URL", "ANTHROPIC_BASE_URL", "GEMINI_BASE_URL", "ANTHROPIC_AUTH_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    for variable in VARIABLES.values():
+        monkeypatch.setenv(variable, KEY)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(ThreadingHTTPServer, "request_queue_size", 128)  # five connections may wait otherwise
+    with answering() as state:
+        yield state
+
+
+def provider(name: str, server: Answering, *, timeout_s: float = 10) -> Provider:
+    made: Provider = PROVIDERS.load(name)("model-1", base_url=server.url, timeout_s=timeout_s)
+    return made
+
+
+def ask(made: Provider, pictures: Sequence[bytes] = (), times: int = 1, **request: Any) -> Reply:
+    """The reply to a request, the last one if it is asked several times."""
+
+    async def all_of_it() -> Reply:
+        try:
+            for _ in range(times):
+                said = await made.ask(Request(prompt="Colour?", **request), pictures)
+            return said
+        finally:
+            await made.close()
+
+    return asyncio.run(all_of_it())
+
+
+def schema_of(name: str, body: Any) -> Any:
+    """The schema that goes beside the prompt."""
+    if name == "gemini":
+        mime_type = body["generationConfig"].get("responseMimeType")
+        assert mime_type in (None, "application/json")
+        return body["generationConfig"].get("responseJsonSchema")
+    if name == "anthropic":
+        form = body.get("output_config", {}).get("format", {})
+        assert form.get("type") in (None, "json_schema")
+        return form.get("schema")
+    form = body.get("response_format", {}).get("json_schema")
+    assert form is None or (form["strict"] is True and form["name"])
+    return form and form["schema"]
+
+
+def prompt_of(name: str, body: Any) -> str:
+    if name == "gemini":
+        return str(body["contents"][0]["parts"][-1]["text"])
+    content = body["messages"][-1]["content"]
+    return str(content if isinstance(content, str) else content[-1]["text"])
