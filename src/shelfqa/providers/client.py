@@ -40,6 +40,8 @@ _LAST = 2
 _PLACES = 8
 """So many jobs are under way at least: one request without a reply is told from a service that is down."""
 _MINUTE_S, _DAY_S = 60.0, 86_400.0
+_LIGHT_BYTES = 128_000
+"""Pictures up to this size are read at once: handing them to a thread takes longer."""
 _ENOUGH = 300
 """Replies after which estimates are as good as they get."""
 
@@ -217,7 +219,7 @@ class _Drive:
 
     async def _finish(self, job: Job) -> None:
         try:
-            while isinstance(step := await asyncio.to_thread(self._client.prepare, job), Ready):
+            while isinstance(step := await self._prepared(job), Ready):
                 await self._settle(step)
             if step.reply is not None:
                 self._gate.has_answered()
@@ -231,6 +233,12 @@ class _Drive:
             self._gate.halt(UserError("An error ended the run."))
         finally:
             self._places.release()
+
+    async def _prepared(self, job: Job) -> Ready | Outcome:
+        """Prepare the next step of a job; in a thread where pictures may have to be scaled, which costs more than that."""
+        if _bytes_of(job) <= _LIGHT_BYTES:
+            return self._client.prepare(job)
+        return await asyncio.to_thread(self._client.prepare, job)
 
     async def _settle(self, ready: Ready) -> None:
         """Send a request until its reply or its failure is kept; if another job is about it already, wait for that."""
@@ -311,6 +319,15 @@ class _Drive:
         self._gate.reply(ticket, sum(used), paid)
         await asyncio.wrap_future(kept)
         return None
+
+
+def _bytes_of(job: Job) -> int:
+    """Return how large the files of a job's pictures are; those that are not there count nothing."""
+    sizes = 0
+    for path in job.request.images:
+        with contextlib.suppress(OSError, ValueError):
+            sizes += path.stat().st_size
+    return sizes
 
 
 def _late(name: str) -> ProviderError:
