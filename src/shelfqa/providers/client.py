@@ -235,7 +235,7 @@ class _Drive:
             self._places.release()
 
     async def _prepared(self, job: Job) -> Ready | Outcome:
-        """Prepare the next step of a job; in a thread where pictures may have to be scaled, which costs more than that."""
+        """Prepare the next step of a job; in a thread where pictures may have to be scaled, which takes longer."""
         if _bytes_of(job) <= _LIGHT_BYTES:
             return self._client.prepare(job)
         return await asyncio.to_thread(self._client.prepare, job)
