@@ -194,6 +194,7 @@ from shelfqa.providers.client import Client
 from shelfqa.providers.base import Request
 from shelfqa.providers.jobs import Job
 from shelfqa.providers.store import Store
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored in what a shell has put in the background
 folder = Path(sys.argv[1])
 fake = Fake(latency_s=float(sys.argv[3]), bills=folder / "bills")
 with Store(folder / "replies.sqlite") as store:
