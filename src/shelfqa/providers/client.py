@@ -307,8 +307,9 @@ class _Drive:
                 reply = await provider.ask(request, ready.pictures)
         except (ProviderError, TimeoutError) as caught:
             error = caught if isinstance(caught, ProviderError) else _late(provider.name)
-            lost = likely if error.kind in ("timeout", "connection", "unreadable") else 0.0  # perhaps paid for
-            store.ended(number, error.kind, sum(usage), lost)
+            perhaps_paid = error.kind in ("timeout", "connection", "unreadable")
+            lost = likely if perhaps_paid else 0.0
+            store.ended(number, error.kind, sum(usage) if perhaps_paid else 0, lost)
             self._gate.failure(ticket, error, lost)
             return error
         used = reply.usage if any(reply.usage) else usage
