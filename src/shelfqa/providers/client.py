@@ -301,7 +301,8 @@ class _Drive:
         ticket = await self._gate.enter(key, sum(usage), most)
         number = secrets.randbits(62)
         likely = client.dollars(usage)
-        store.sent(number, client.run, provider.name, provider.model, key, time.time(), sum(usage), likely)
+        noted = store.sent(number, client.run, provider.name, provider.model, key, time.time(), sum(usage), likely)
+        await asyncio.wrap_future(noted)  # limits and budget of the run that goes on after a kill count it
         try:
             async with asyncio.timeout(client.settings.timeout_s + _SPARE_S):
                 reply = await provider.ask(request, ready.pictures)
