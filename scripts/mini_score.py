@@ -12,13 +12,14 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from mini_data import PUBLISHED, Batches, Questions, published_test_paths, read_questions
+from mini_data import PUBLISHED, Batches, Chunk, Questions, published_test_paths, read_questions
 from mini_features import log
 from numpy.typing import NDArray
 
@@ -73,25 +74,31 @@ class Answers:
         self.speed["photographs_a_second"] = round(len(images) / seconds, 1)
         return torch.cat(parts)
 
-    def answer(self, rows: NDArray[np.int64], images: NDArray[np.int64], features: torch.Tensor, picture: str) -> Any:
-        """Return per row of `rows` whether the answer is right and how sure the model is of it."""
-        right = np.zeros(len(self.questions), dtype=bool)
-        sure = np.zeros(len(self.questions))
+    def logits(
+        self, rows: NDArray[np.int64], images: NDArray[np.int64], features: torch.Tensor, picture: str
+    ) -> Iterator[tuple[Chunk, torch.Tensor]]:
+        """Yield some rows and the logits of all answers, [q, answers], until all `rows` are through."""
         place = np.zeros(len(self.paths), dtype=np.int64)
         place[images] = np.arange(len(images))
         if picture == "shuffled":
             place[images] = np.random.default_rng(0).permutation(len(images))
-        started = time.perf_counter()
         with torch.inference_mode():
             for batch in self.batches.deal(rows, 32, chunks=3, shuffle=None):
                 shown = features[torch.from_numpy(place[batch.images])].float()
                 if picture == "none":
                     shown = self.model.connector.feature_mean.expand_as(shown)
                 for chunk in batch.chunks:
-                    logits = self.model(shown, chunk.image_index, chunk.input_ids, chunk.attention_mask).logits
-                    best = logits.softmax(-1).max(-1)
-                    right[chunk.rows] = (best.indices == chunk.labels).numpy()
-                    sure[chunk.rows] = best.values.numpy()
+                    yield chunk, self.model(shown, chunk.image_index, chunk.input_ids, chunk.attention_mask).logits
+
+    def answer(self, rows: NDArray[np.int64], images: NDArray[np.int64], features: torch.Tensor, picture: str) -> Any:
+        """Return per row of `rows` whether the answer is right and how sure the model is of it."""
+        right = np.zeros(len(self.questions), dtype=bool)
+        sure = np.zeros(len(self.questions))
+        started = time.perf_counter()
+        for chunk, logits in self.logits(rows, images, features, picture):
+            best = logits.softmax(-1).max(-1)
+            right[chunk.rows] = (best.indices == chunk.labels).numpy()
+            sure[chunk.rows] = best.values.numpy()
         self.speed["questions_a_second"] = round(len(rows) / (time.perf_counter() - started), 1)
         return right[rows], sure[rows]
 

