@@ -73,7 +73,7 @@ def calibrate(folder: Path, split: Path, images_root: Path) -> None:
     )
     file = folder / "config.json"
     config = json.loads(file.read_text(encoding="utf-8")) | calibration._asdict()
-    file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def main() -> None:

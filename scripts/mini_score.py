@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +31,8 @@ from shelfqa.question_types import question_type
 from shelfqa.statistics import mean_interval
 
 PICTURES = ("own", "shuffled", "none")
+_RANK = {"published": 0, "all": 1, "file": 2, "type": 3}
+"""In which order the table shows slices."""
 
 
 def interval(right: NDArray[np.bool_], clusters: NDArray[np.int64]) -> dict[str, float | int]:
@@ -129,8 +132,26 @@ def score(folder: Path, split: Path, images_root: Path, published: Path | None) 
     return report | {"speed": answers.speed, "threads": torch.get_num_threads()}
 
 
+def table(report: dict[str, Any]) -> str:
+    """Return the Markdown table of the model's card: own photograph, another one, none."""
+    lines = ["| rows | n | own photograph | shuffled | none |", "| --- | --- | --- | --- | --- |"]
+    for split in ("test", "validation"):
+        found = {picture: report[f"{split}, {picture} picture"] for picture in PICTURES}
+        own = {name: cell for name, cell in found["own"].items() if isinstance(cell, dict)}
+        for name in sorted(own, key=lambda name: (_RANK.get(name.split()[0], len(_RANK)), -own[name]["n"])):
+            cell = own[name]
+            blind = " | ".join(_short(found[picture][name]["em"]) for picture in PICTURES[1:])
+            interval = f"{_short(cell['em'])} ({_short(cell['low'])} to {_short(cell['high'])})"
+            lines.append(f"| {name}, {split} | {cell['n']:,} | {interval} | {blind} |")
+    return "\n".join(lines) + "\n"
+
+
+def _short(share: float) -> str:
+    return f"{share:.3f}".removeprefix("0")
+
+
 def main() -> None:
-    """Read the command line, score, write."""
+    """Read the command line, score, write, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--split", type=Path, required=True, help="folder with questions.parquet")
@@ -140,6 +161,7 @@ def main() -> None:
     options = parser.parse_args()
     report = score(options.checkpoint, options.split, options.images, options.published)
     options.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    sys.stdout.write(table(report))
 
 
 if __name__ == "__main__":

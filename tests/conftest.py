@@ -46,3 +46,25 @@ def no_gradients() -> Iterator[None]:
 
     with torch.no_grad():
         yield
+
+
+@pytest.fixture(scope="session")
+def checkpoint_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random `mini`."""
+    import torch
+
+    from tiny_models import mini_checkpoint
+
+    torch.set_num_threads(1)
+    return mini_checkpoint(tmp_path_factory.mktemp("mini"))
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> list[Path]:
+    """Four pictures, each of one colour that the tiny `mini` can learn."""
+    from tiny_models import COLOURS, picture
+
+    paths = [tmp_path / f"{name}.png" for name in COLOURS]
+    for seed, (path, rgb) in enumerate(zip(paths, COLOURS.values(), strict=True)):
+        picture(rgb, seed).save(path)
+    return paths

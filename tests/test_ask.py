@@ -9,13 +9,14 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
 from shelfqa.cli import main
 from shelfqa.cli.ask import short_share
 from shelfqa.models.mini import runtime
-from tiny_models import mini_checkpoint
+from tiny_models import blip_checkpoint, mini_checkpoint
 
 pytest.importorskip("onnxruntime")
 
@@ -118,15 +119,57 @@ def test_a_model_without_graphs_answers_by_torch(
     told = json.loads(capsys.readouterr().out)
     assert told["runtime"] == "torch"
     assert [len(one["alternatives"]) for one in told["answers"]] == [3, 3]
-    assert asked(monkeypatch, mug, "red?", "--model", folder, "--explain", tmp_path / "seen.png") == 2
-    assert "without --adapter" in capsys.readouterr().err
+
+
+def test_explain_draws_what_an_adapter_looks_at(mug: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = mini_checkpoint(tmp_path / "plain")
+    adapter = random_adapter(folder, tmp_path / "adapter")
+    pictures = []
+    for options in ([], ["--adapter", str(adapter)]):
+        out = tmp_path / "seen.png"
+        assert asked(monkeypatch, mug, "red mug?", "--model", folder, *options, "--explain", out) == 0
+        with Image.open(out) as picture:
+            pictures.append(np.asarray(picture.convert("RGB"))[28:448].astype(int))  # the photograph alone
+    assert pictures[0].shape == pictures[1].shape
+    assert np.abs(pictures[0] - pictures[1]).max() > 10
+
+
+def random_adapter(checkpoint: Path, out: Path) -> Path:
+    """An adapter of random weights on all of the language side and the connector."""
+    import torch
+
+    from shelfqa.models.loading import load_model
+    from shelfqa.models.lora import LoraSettings, attach, save_adapter
+
+    model = load_model(str(checkpoint), device="cpu")
+    settings = LoraSettings(rank=4, alpha=8, dropout=0.0, targets=("connector", "language"), full=())
+    adapter = attach(model, settings)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for name, weight in adapter.named_parameters():
+            if "lora_B" in name:
+                weight.normal_()
+    save_adapter(model, adapter, out, "made by a test")
+    return out
+
+
+def test_a_model_that_does_not_tell_where_it_looks_is_named(
+    mug: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = blip_checkpoint(tmp_path / "blip"), tmp_path / "seen.png"
+    assert asked(monkeypatch, mug, "red?", "--model", folder, "--explain", out) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert "does not tell where it looks" in said[-1]
+    assert "--model mini" in said[-1]
+    assert not out.exists()
 
 
 def test_without_onnxruntime_torch_answers_and_without_both_a_command_helps(
-    mug: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    mug: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(runtime, "_PACKAGES", ("a_runtime_that_is_not_there",))
-    assert asked(monkeypatch, mug, COLOUR, "--json") == 0
+    assert asked(monkeypatch, mug, COLOUR, "--json", "--explain", tmp_path / "seen.png") == 0
+    assert (tmp_path / "seen.png").stat().st_size > 1000
     told = json.loads(capsys.readouterr().out)
     assert (told["runtime"], told["answers"][0]["answer"]) == ("torch", "red")
     monkeypatch.setattr("shelfqa.cli.ask._TORCH_PACKAGES", ("torch_that_is_not_there",))

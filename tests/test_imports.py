@@ -10,7 +10,7 @@ import shelfqa
 PACKAGE = Path(shelfqa.__file__).parent
 GROUND = {"errors", "records", "artifacts", "config", "registry", "progress", "statistics"}
 GROUND |= {"text", "question_types", "images", "near_duplicates", "machine", "hub", "lines", "rows"}
-GROUND |= {"digests", "installation"}
+GROUND |= {"digests", "installation", "heat"}
 MIDDLE = {"catalogue", "questions", "models", "metrics", "training", "report"}
 LEVEL = dict.fromkeys(GROUND, 0) | {"providers": 1} | dict.fromkeys(MIDDLE, 2) | {"stages": 3, "pipeline": 4, "cli": 5}
 ALLOWED_SIBLINGS = {"training": ("models.base", "models.batching")}

@@ -123,3 +123,15 @@ PREDICTION_COLUMNS = pa.schema(
         "split": _text,
     }
 )
+
+
+def attention_columns(cells: int) -> pa.Schema:
+    """Return the columns of the table that lies beside predictions of a model that tells where it looked."""
+    return pa.schema(
+        {
+            "question_id": _text,
+            "rows": pa.int64(),
+            "columns": pa.int64(),
+            "shares": pa.list_(pa.float32(), cells),  # of the cells, row by row from the upper left; 1 in all
+        }
+    )

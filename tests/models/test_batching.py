@@ -43,14 +43,14 @@ def options(model: Path, tmp_path_factory: pytest.TempPathFactory) -> list[objec
 
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> Narrow:
-    """Let `answer` or `encode` of the model fail above so many at once; returns how many were tried."""
+    """Let `answer`, `explain` or `encode` of the model fail above so many at once; returns how many were tried."""
 
     def make(method: str, most: int, error: Exception) -> list[int]:
         tried: list[int] = []
         plain: Any = getattr(MiniVqa, method)
 
         def limited(self: MiniVqa, *arguments: Any) -> Any:
-            rows: Sequence[object] = arguments[1] if method == "answer" else arguments[0]
+            rows: Sequence[object] = arguments[0] if method == "encode" else arguments[1]
             tried.append(len(rows))
             if len(rows) > most:
                 raise error
@@ -65,7 +65,7 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> Narrow:
 @pytest.mark.parametrize("error", NO_MEMORY, ids=["GPU", "CPU", "Python"])
 def test_batches_are_halved_for_good(error: Exception, options: list[object], narrow: Narrow, tmp_path: Path) -> None:
     assert shelfqa(*options, "--out", tmp_path / "whole") == 0
-    tried = narrow("answer", 5, error)
+    tried = narrow("explain", 5, error)
     encoded = narrow("encode", 1, error)
     assert shelfqa(*options, "--out", tmp_path / "out") == 0
     assert tried[:4] == [32, 16, 8, 4]
@@ -76,12 +76,12 @@ def test_batches_are_halved_for_good(error: Exception, options: list[object], na
 
 
 def test_the_user_says_how_many_at_once(options: list[object], narrow: Narrow, tmp_path: Path) -> None:
-    tried = narrow("answer", 99, NO_MEMORY[0])
+    tried = narrow("explain", 99, NO_MEMORY[0])
     assert shelfqa(*options, "--batch-size", 5, "--out", tmp_path / "out") == 0
     assert tried == [5, 5, 5, 5, 5, 5, 2]
 
 
-@pytest.mark.parametrize(("method", "what"), [("answer", "question"), ("encode", "picture")])
+@pytest.mark.parametrize(("method", "what"), [("explain", "question"), ("encode", "picture")])
 def test_one_that_is_too_large_is_told(
     method: str, what: str, options: list[object], narrow: Narrow, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -95,7 +95,7 @@ def test_one_that_is_too_large_is_told(
 def test_other_faults_are_no_lack_of_memory(
     options: list[object], narrow: Narrow, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tried = narrow("answer", 0, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    tried = narrow("explain", 0, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     assert shelfqa(*options, "--out", tmp_path / "out") == 3
     assert tried == [32]
     assert "mat1 and mat2" in capsys.readouterr().err

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from cutting import cut_places
 from shelfqa.errors import UserError
 from shelfqa.models.base import Decoding, Loading, VqaModel, one_of_each
 from shelfqa.models.batching import BatchSize, answer_in_batches, encode_in_batches
@@ -137,7 +138,8 @@ def test_long_and_odd_input_is_cut_not_refused(model: VqaModel, features: torch.
     found = model.answer(features, one_of_each([QUESTIONS[0], long, "\u2603 \x00"], [0, 0, 0]), Decoding(top_k=1))
     assert found[0][0].text == plain[0][0].text
     assert len(found) == 3
-    assert model.truncation([*QUESTIONS, long], ["red", "blue " * 40]) == (1, 1)
+    answers = ["red", "blue " * 40, *["red"] * (len(QUESTIONS) - 1)]
+    assert cut_places(model, [*QUESTIONS, long], answers) == ([len(QUESTIONS)], [1])
 
 
 def test_shrinking_batches_give_the_same(

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from cutting import cut_places
 from shelfqa.models.adapters.blip2 import Blip2Vqa
 from shelfqa.models.base import Decoding, Features, Query, Shot
 from shelfqa.models.loading import load_model
@@ -185,7 +186,7 @@ def test_a_long_question_keeps_its_end(model: Blip2Vqa, features: Features) -> N
     found = model.answer(features, [queries()[0], long, Query("\u2603 \x00", (0,))], decoding)
     assert found[0][0].text == plain.text
     assert found[0][0].probability == pytest.approx(plain.probability, abs=1e-4)
-    assert model.truncation([QUESTIONS[0], long.question], ["red", "blue " * 40]) == (1, 1)
+    assert cut_places(model, [QUESTIONS[0], long.question], ["blue " * 40, "red"]) == ([1], [0])
 
 
 def test_one_word_stops_when_a_second_begins(model: Blip2Vqa, features: Features) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from cutting import cut_places
 from shelfqa.models.base import Decoding, VqaModel, one_of_each
 from shelfqa.models.loading import load_model
 from tiny_models import COLOURS, mini_checkpoint, picture
@@ -73,4 +74,4 @@ def test_the_table_grows_and_what_was_there_stays(model: VqaModel, features: tor
 
 def test_long_questions_are_cut_and_counted(model: VqaModel, features: torch.Tensor) -> None:
     assert model.answer(features, one_of_each(["what color " * 500], [0]), Decoding(top_k=1))
-    assert model.truncation(["what?", "what color " * 500], ["red", "red"]) == (1, 0)
+    assert cut_places(model, ["what?", "what color " * 500], ["red", "red"]) == ([1], [])

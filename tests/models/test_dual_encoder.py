@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from cutting import cut_places
 from shelfqa.errors import InputError, UserError
 from shelfqa.models.adapters.packed_texts import pack, rows_of
 from shelfqa.models.adapters.text_cache import TextCache
@@ -194,7 +195,7 @@ def test_as_much_of_a_question_as_fits_is_read(clip: Path) -> None:
 
 def test_long_texts_are_counted(model: Any) -> None:
     questions = ["what?", "what color " * 500, "what?"]
-    assert model.truncation(questions, ["red", "red", "red " * 100]) == (2, 1)
+    assert cut_places(model, questions, ["red", "red", "red " * 100]) == ([1, 2], [2])
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 3), (3, 1), (600, 40), (4000, 1), (1, 4000)])

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from cutting import cut_places
 from shelfqa.errors import InputError, UserError
 from shelfqa.models.adapters.ofa import OfaVqa
 from shelfqa.models.base import Decoding, Features, Loading, Query, one_of_each
@@ -211,7 +212,9 @@ def test_odd_questions_and_pictures(model: OfaVqa, features: Features) -> None:
     assert len(found) == 8
     assert found[0][0].text == plain[0].text
     assert found[0][0].probability == pytest.approx(plain[0].probability, abs=1e-4)
-    assert model.truncation([*QUESTIONS, odd[0], odd[1]], ["red", "blue " * 40]) == (2, 1)
+    long = len(QUESTIONS)
+    answers = ["red", *["blue"] * (long - 1), "blue " * 40, "red"]
+    assert cut_places(model, [*QUESTIONS, odd[0], odd[1]], answers) == ([long, long + 1], [long])
     converted = Image.new("CMYK", (30, 50), (0, 90, 90, 10)).convert("RGB")
     small = model.encode_images([converted, Image.new("RGB", (1, 1)), Image.new("RGB", (90, 10))])
     assert len(model.answer(small, one_of_each(["what is it?"] * 3, range(3)), decoding)) == 3

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from cutting import cut_places
 from shelfqa.errors import ImageError, InputError
 from shelfqa.models.adapters.region_classifier import RegionVqa
 from shelfqa.models.adapters.regions import GridRegions
@@ -19,7 +20,7 @@ from shelfqa.models.base import Decoding, Features, Loading, VqaModel, one_of_ea
 from shelfqa.models.batching import BatchSize, decode_ahead, encode_in_batches
 from shelfqa.models.grid_features import GridFeatures, cell_boxes
 from shelfqa.models.loading import load_model
-from shelfqa.training.features import LiveFeatures, feature_source
+from shelfqa.training.features import CachedFeatures, feature_source
 from tiny_models import COLOURS, picture
 from tiny_regions import (
     ANSWERS,
@@ -171,7 +172,7 @@ def test_long_questions_are_cut_and_counted(checkpoint: Path) -> None:
     found = model.logits(features, one_of_each([long, QUESTIONS[0]], [0, 0]))
     words = long.split()[: model.question_tokens - 2]
     assert torch.allclose(found[0], model.logits(features, one_of_each([" ".join(words)], [0]))[0], atol=1e-5)
-    assert model.truncation([long, "what?", " ".join(words)], ["red"] * 3) == (1, 0)
+    assert cut_places(model, [long, "what?", " ".join(words)], ["red"] * 3) == ([0], [])
 
 
 def test_the_loss_reaches_all_that_answers(checkpoint: Path) -> None:
@@ -253,7 +254,7 @@ def test_training_takes_any_number_of_regions(checkpoint: Path, archives: Path, 
     model = load(checkpoint, regions=str(archives))
     paths = [Path(f"{number}.png") for number in (0, 1, 9)]
     source = feature_source(model, paths, tmp_path, trains_vision=False)
-    assert isinstance(source, LiveFeatures)
+    assert isinstance(source, CachedFeatures)
     assert list(source.errors) == [2]
     features: list[Tensor] = list(source.features([1, 0]))
     assert len(features[1]) - len(features[0]) == 7

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from cutting import cut_places
 from shelfqa.errors import InputError, UserError
 from shelfqa.models.base import Decoding, Features, Loading, Query, VqaModel
 from shelfqa.models.loading import load_model
@@ -165,7 +166,7 @@ def test_odd_questions_are_answered(model: VqaModel, features: Features, questio
 
 
 def test_long_questions_are_counted(model: VqaModel) -> None:
-    assert model.truncation(["what?", "what color " * 500, "the mug is red " * 5], ["red"] * 3) == (1, 0)
+    assert cut_places(model, ["what?", "what color " * 500, "the mug is red " * 5], ["red"] * 3) == ([1], [])
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 3), (3, 1), (250, 40)])

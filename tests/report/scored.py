@@ -11,7 +11,7 @@ from PIL import Image
 
 from shelfqa.artifacts import StageRun, build
 from shelfqa.config import Config
-from shelfqa.records import PREDICTION_COLUMNS, PRODUCT_COLUMNS, QUESTION_COLUMNS
+from shelfqa.records import PREDICTION_COLUMNS, PRODUCT_COLUMNS, QUESTION_COLUMNS, attention_columns
 from shelfqa.stages.score import ScoreConfig, score
 
 NASTY = "<script>alert('x')</script> & \"quotes\""
@@ -55,7 +55,9 @@ def write_pictures(folder: Path) -> Path:
     return folder
 
 
-def write_scores(run: Path, name: str, images: Path, *, right: float, failures: int = 0) -> None:
+def write_scores(
+    run: Path, name: str, images: Path, *, right: float, failures: int = 0, attention: bool = False
+) -> None:
     """A folder of `predict` with the given share of right answers, and its folder of `score`."""
     generator = np.random.default_rng(len(name))
 
@@ -75,6 +77,10 @@ def write_scores(run: Path, name: str, images: Path, *, right: float, failures: 
                 }
             )
         stage.write_table("predictions", pa.Table.from_pylist(rows, schema=PREDICTION_COLUMNS))
+        if attention:
+            shares = [0.1, 0.2, 0.6, 0.1]
+            maps = [{"question_id": row["question_id"], "rows": 2, "columns": 2, "shares": shares} for row in rows]
+            stage.write_table("attention", pa.Table.from_pylist(maps, schema=attention_columns(4)))
         stage.images = images
         stage.counts.read = stage.counts.kept = len(rows)
 
@@ -115,5 +121,5 @@ def write_run(run: Path) -> Path:
         ("tuned", 0.9, 2),
         ("tuned-shuffled", 0.2, 0),
     ):
-        write_scores(run, name, images, right=right, failures=failures)
+        write_scores(run, name, images, right=right, failures=failures, attention=name == "tuned")
     return run

@@ -9,9 +9,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from scored import NASTY, write_run, write_scores
 
+from shelfqa.artifacts import StageRun, build, read_table
 from shelfqa.errors import ConfigError, InputError
 from shelfqa.stages.report import ReportConfig, find_inputs, report
 from shelfqa.stages.score import ScoreConfig, score
@@ -49,7 +51,7 @@ class Page(HTMLParser):
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag not in ("meta", "link", "img", "br"):
+        if tag not in ("meta", "link", "img", "br", "input"):
             self.open.append(tag)
         self.note(tag, dict(attrs))
 
@@ -75,7 +77,7 @@ def test_page_is_whole_and_well_formed(html: str) -> None:
     assert page.open == []
     assert "script" not in re.findall(r"<(\w+)", html)
     assert all(link.startswith(("#", "data:")) for link in page.links)
-    assert "http" not in re.sub(r"data:image/jpeg;base64,[\w+/=]+", "", html)
+    assert "http" not in re.sub(r"data:image/\w+;base64,[\w+/=]+", "", html)
     assert {link[1:] for link in page.links if link.startswith("#")} <= page.ids
     assert "@import" not in html
     assert len(html) < 3_000_000
@@ -89,7 +91,52 @@ def test_texts_are_escaped(html: str) -> None:
 def test_pictures_have_alternative_texts(html: str) -> None:
     page = Page(html)
     assert len(page.images) >= 12
-    assert all(image["alt"] and (image["src"] or "").startswith("data:image/jpeg") for image in page.images)
+    assert all(image["alt"] and (image["src"] or "").startswith("data:image/") for image in page.images)
+
+
+def test_where_the_model_looked_lies_over_its_answers(html: str) -> None:
+    errors = html[html.index('id="errors"') :]
+    cards = errors[: errors.index("</section>")].split('<div class="frame">')
+    answers = [card.split('class="bars"')[0] for card in cards[1:]]
+    wrong = sum("verdict" in card for card in answers)
+    assert 0 < wrong < len(answers) == wrong + 4  # right answers are shown beside them
+    assert all(card.count("data:image/png") == 1 for card in answers)
+    assert all("it looked most at the lower left" in card for card in answers)
+    assert "each cell of a grid of 2 by 2" in Page(html).text
+    assert 'id="heat"' in html
+    assert "heat" not in html[html.index('id="examples"') : html.index('id="split"')]
+
+
+@pytest.mark.parametrize("fault", ["none", "predicted again", "ids twice"])
+def test_maps_that_are_not_of_these_answers_are_left_out(run_folder: Path, tmp_path: Path, fault: str) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(run_folder / "predictions" / "tuned", run / "predictions" / "tuned")
+    shutil.copytree(run_folder / "scores" / "tuned", run / "scores" / "tuned")
+    attention = read_table(run / "predictions" / "tuned", "attention")
+    if fault == "none":
+        (run / "predictions" / "tuned" / "attention.parquet").unlink()
+        (run / "predictions" / "tuned" / "manifest.json").unlink()
+    elif fault == "predicted again":
+        shutil.rmtree(run / "predictions" / "tuned")
+        write_scores(tmp_path / "other", "tuned", run_folder / "images", right=0.5, attention=True)
+        shutil.copytree(tmp_path / "other" / "predictions" / "tuned", run / "predictions" / "tuned")
+    else:
+        twice = pa.concat_tables([attention, attention])
+        predictions = read_table(run / "predictions" / "tuned", "predictions")
+
+        def body(stage: StageRun) -> None:
+            stage.write_table("predictions", predictions)
+            stage.write_table("attention", twice)
+            stage.images = run_folder / "images"
+
+        build("predict", run / "predictions" / "tuned", ReportConfig(), {}, body)
+        score(run / "predictions" / "tuned", run / "scores" / "tuned", ScoreConfig(resamples=200))
+    report(find_inputs(run), run / "report", CONFIG)
+    html = (run / "report" / "index.html").read_text("utf-8")
+    assert 'id="errors"' in html
+    assert "data:image/png" not in html
+    assert 'id="heat"' not in html
+    assert "heat map" not in html.casefold()
 
 
 def test_all_sections_are_there(html: str) -> None:

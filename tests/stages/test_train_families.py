@@ -41,7 +41,10 @@ def questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_family_is_tuned_and_answers_with_its_adapter(name: str, questions: Path, tmp_path: Path) -> None:
     checkpoint = str(FAMILIES[name](tmp_path / "model"))
     manifest = train(
-        questions, tmp_path / "trained", TrainConfig(model=checkpoint, epochs=2, batch_size=4), device="cpu"
+        questions,
+        tmp_path / "trained",
+        TrainConfig(model=checkpoint, epochs=2, batch_size=4, learning_rate=3e-3),
+        device="cpu",
     )
     assert manifest.details["trainable_parameters"]["total"] > 0
     history = read_table(tmp_path / "trained", "history").to_pylist()

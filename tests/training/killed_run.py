@@ -5,6 +5,7 @@ python killed_run.py QUESTIONS OUT MODEL STEP…      a step below 0: while the 
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
@@ -27,15 +28,16 @@ def die() -> None:
 
 
 def die_at(step: int) -> None:
-    """Arrange for this process to be killed after `step`, or in the middle of writing the checkpoint of `-step`."""
-    plain_step: Any = Trainer._step
-    seen = [0]
+    """Arrange for this process to be killed within `step`, or in the middle of writing the checkpoint of `-step`."""
+    plain_backward: Any = Trainer._backward
+    seen = [0, 0]
 
-    def counted(self: Trainer, batch: Any) -> float:
-        loss: float = plain_step(self, batch)
+    def counted(self: Trainer, *arguments: Any) -> float:
+        seen[1] = seen[1] + 1 if seen[0] == self.state["step"] else 1
         seen[0] = self.state["step"]
-        if seen[0] == step:
+        if seen == [step, 2]:  # between the batches of a step
             die()
+        loss: float = plain_backward(self, *arguments)
         return loss
 
     def half_written(path: Path, data: bytes) -> None:
@@ -44,7 +46,7 @@ def die_at(step: int) -> None:
             die()
         artifacts.write_atomically(path, data)
 
-    Trainer._step = counted  # type: ignore[method-assign]
+    Trainer._backward = counted  # type: ignore[assignment, method-assign]
     vars(checkpoint)["write_atomically"] = half_written
 
 
@@ -56,12 +58,15 @@ def main() -> None:
         preset="lora",
         learning_rate=0.01,
         dropout=0.1,
-        batch_size=8,
-        epochs=4,
+        batch_size=4,
+        accumulation=2,
+        epochs=6,
         checkpoint_every=2,
         patience=9,
     )
-    load_model(model, device="cpu")  # imports what the children need
+    load_model(model, device="cpu")
+    for name in ("shelfqa.models.lora", "shelfqa.training.preflight", "pyarrow.parquet"):
+        importlib.import_module(name)  # what the children need
     for step in [int(text) for text in steps] or [0]:
         child = os.fork()
         if child == 0:

@@ -12,7 +12,7 @@ from shelfqa.artifacts import read_table
 from tiny_models import blip_checkpoint, mini_checkpoint, questions_artifact
 
 SCRIPT = Path(__file__).with_name("killed_run.py")
-STEPS = 16
+STEPS = 24
 
 
 def run(*arguments: object) -> list[str]:
@@ -28,7 +28,7 @@ def test_killed_and_resumed_ends_with_the_same_bytes(make: Callable[[Path], Path
     assert run(questions, tmp_path / "whole", model) == ["0 exit 0"]
 
     generator = random.Random(model.name)
-    kills = sorted(generator.sample(range(1, STEPS - 1), 5))
+    kills = sorted(generator.sample(range(1, STEPS - 1), 10))
     kills = [kill if place % 2 else -kill for place, kill in enumerate(kills)]
     told = run(questions, tmp_path / "killed", model, *kills, 0)
     assert told == [*(f"{kill} killed" for kill in kills), "0 exit 0"]

@@ -14,13 +14,6 @@ def test_every_preset_is_whole(name: str) -> None:
     assert resolve(TrainConfig(preset=name), None).preset == name
 
 
-def test_published_values_of_blip() -> None:
-    settings = resolve(TrainConfig(), "blip-lora-r16")
-    assert (settings.rank, settings.alpha, settings.dropout) == (16, 32, 0.05)
-    assert (settings.learning_rate, settings.weight_decay) == (3e-5, 0.01)
-    assert (settings.batch_size, settings.epochs, settings.patience) == (32, 5, 3)
-
-
 def test_what_is_given_goes_over_the_preset() -> None:
     settings = resolve(TrainConfig(rank=4, learning_rate=0.5, targets=["query"]), "mini-lora")
     assert (settings.rank, settings.learning_rate, settings.full_learning_rate) == (4, 0.5, 0.5)
@@ -30,7 +23,7 @@ def test_what_is_given_goes_over_the_preset() -> None:
 
 def test_a_preset_may_be_a_file(tmp_path: Path) -> None:
     file = tmp_path / "own.yaml"
-    file.write_text("rank: 2\n")
+    file.write_text("about: Mine.\nrank: 2\n")
     assert resolve(TrainConfig(preset=str(file)), None).rank == 2
     file.write_text("ranks: 2\n")
     with pytest.raises(ConfigError, match="Did you mean 'rank'"):
@@ -50,6 +43,10 @@ def test_a_preset_may_be_a_file(tmp_path: Path) -> None:
         ({"dropout": 1.0}, "dropout"),
         ({"max_steps": 0}, "max_steps"),
         ({"weight_decay": -1.0}, "weight_decay"),
+        ({"init": "pissa", "quantize": "int8"}, "'pissa', which changes the weights, and train.quantize is 'int8'"),
+        ({"method": "full", "quantize": "nf4"}, "quantised weights cannot be trained"),
+        ({"method": "full", "rank": 8}, "train.rank is a setting of adapters"),
+        ({"method": "full", "init": "pissa"}, "train.init is a setting of adapters"),
     ],
 )
 def test_values_out_of_range_are_told(given: dict[str, Any], message: str) -> None:

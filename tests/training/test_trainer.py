@@ -1,81 +1,23 @@
 from __future__ import annotations
 
-import errno
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from shelfqa.errors import InputError, StorageError, UserError
-from shelfqa.models.loading import load_model
-from shelfqa.models.lora import LoraSettings, attach
-from shelfqa.training import checkpoint
 from shelfqa.training.data import Sample
-from shelfqa.training.features import CachedFeatures, LiveFeatures, feature_source
-from shelfqa.training.settings import TrainConfig, resolve
-from shelfqa.training.trainer import Trainer
-from tiny_models import COLOURS, mini_checkpoint, picture
-
-SAMPLES = [Sample(f"q{number}", "what color is it?", ("red", "blue")[number % 2], number) for number in range(4)]
-
-
-@pytest.fixture(scope="module")
-def checkpoint_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(1)
-    return mini_checkpoint(tmp_path_factory.mktemp("mini"))
+from tiny_blip2 import BLIP2_FAMILIES
+from tiny_chat import CHAT_FAMILIES
+from tiny_models import blip_checkpoint
+from tiny_ofa import ofa_checkpoint
+from tiny_pretrained import clip_checkpoint
+from training_runs import SAMPLES, adapted, trainer, trainer_of
 
 
-@pytest.fixture
-def pictures(tmp_path: Path) -> list[Path]:
-    paths = [tmp_path / f"{name}.png" for name in COLOURS]
-    for seed, (path, rgb) in enumerate(zip(paths, COLOURS.values(), strict=True)):
-        picture(rgb, seed).save(path)
-    return paths
-
-
-def trainer(folder: Path, pictures: list[Path], work: Path, **given: Any) -> Trainer:
-    work.mkdir(exist_ok=True)
-    settings = resolve(TrainConfig(preset="lora", batch_size=2, epochs=3, learning_rate=0.01, **given), None)
-    model = load_model(str(folder), device="cpu")
-    torch.manual_seed(0)
-    attach(model, LoraSettings(4, 8, 0.0, ("connector", "language")))
-    model.module.eval()
-    source = feature_source(model, pictures, work, trains_vision=False)
-    return Trainer(model, source, SAMPLES, SAMPLES, settings, work)
-
-
-def test_the_rate_rises_and_falls(checkpoint_folder: Path, pictures: list[Path], tmp_path: Path) -> None:
-    run = trainer(checkpoint_folder, pictures, tmp_path / "work", warmup_ratio=0.5)
-    assert run.total_steps == 6
-    rates = [run.rate_factor(step) for step in range(7)]
-    assert rates[:3] == pytest.approx([1 / 3, 2 / 3, 1])
-    assert rates[3:] == sorted(rates[3:], reverse=True)
-    assert rates[6] == pytest.approx(0)
-
-
-def test_a_loss_that_is_no_number_names_the_questions(
-    checkpoint_folder: Path, pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = trainer(checkpoint_folder, pictures, tmp_path / "work")
-    plain = run.model.loss
-
-    def broken(features: Any, queries: Any, answers: Any) -> Any:
-        loss = plain(features, queries, answers)
-        return loss * float("nan") if run.state["step"] == 3 else loss
-
-    monkeypatch.setattr(run.model, "loss", broken)
-    with pytest.raises(UserError, match=r"at step 3: the loss is nan, on questions q\d, q\d") as caught:
-        run.run()
-    assert "\n" not in str(caught.value)
-    assert list((tmp_path / "work").glob("best-*.pt"))
-
-
-def test_training_stops_when_nothing_gets_better(
-    checkpoint_folder: Path, pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_training_stops_when_nothing_gets_better(checkpoint_folder: Path, pictures: list[Path], tmp_path: Path) -> None:
     run = trainer(checkpoint_folder, pictures, tmp_path / "work", patience=1, evaluate_every=1)
-    run.optimizer.param_groups[0]["top_rate"] = 0.0
     for group in run.optimizer.param_groups:
         group["top_rate"] = 0.0
     result = run.run()
@@ -83,43 +25,109 @@ def test_training_stops_when_nothing_gets_better(
     assert result.best_exact_match == result.first_exact_match
 
 
-def test_a_full_disk_leaves_the_last_checkpoint(
-    checkpoint_folder: Path, pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_of_equal_exact_matches_the_lower_loss_is_better(tmp_path: Path, pictures: list[Path]) -> None:
+    """Far from the first right answer, early stopping would else stop a model that learns, and keep none of it."""
+    run = trainer_of(
+        adapted(blip_checkpoint(tmp_path / "blip")), pictures, tmp_path / "work", patience=1, evaluate_every=1
+    )
+    result = run.run()
+    evaluated = [row for row in result.history if row["validation_exact_match"] is not None]
+    assert {row["validation_exact_match"] for row in evaluated} == {0.0}
+    assert result.best_step == min(evaluated, key=lambda row: row["validation_loss"])["step"] > 0
+
+
+@pytest.mark.parametrize("make", [blip_checkpoint, clip_checkpoint])
+def test_the_accumulated_loss_is_that_of_one_large_batch(
+    make: Callable[[Path], Path], tmp_path: Path, pictures: list[Path]
 ) -> None:
-    run = trainer(checkpoint_folder, pictures, tmp_path / "work", checkpoint_every=1)
-    replace = Path.replace
-    calls = []
+    """BLIP's answers have different numbers of tokens, and CLIP tells an answer from all others of the step."""
+    folder = make(tmp_path / "model")
+    samples = [
+        SAMPLES[0]._replace(answer="red"),
+        SAMPLES[1]._replace(answer="a blue and green metal mug"),
+        SAMPLES[2]._replace(answer="blue"),
+    ]
+    found = {}
+    for batch_size, accumulation in ((3, 1), (1, 3)):
+        run = trainer_of(
+            adapted(folder, ("language",)),
+            pictures,
+            tmp_path / str(batch_size),
+            samples=samples,
+            batch_size=batch_size,
+            accumulation=accumulation,
+            max_steps=2,
+        )
+        history = run.run().history
+        assert [row["step"] for row in history] == [0, 1, 2]
+        found[batch_size] = [row["train_loss"] for row in history[1:]]
+    assert found[1] == pytest.approx(found[3], rel=1e-5)
 
-    def full(self: Path, target: Path) -> Path:
-        calls.append(target)
-        if len(calls) > 3:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return replace(self, target)
 
-    monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(StorageError, match="No space left"):
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_keeps_norms_and_weights_in_float32(
+    precision: str, checkpoint_folder: Path, pictures: list[Path], tmp_path: Path
+) -> None:
+    model = adapted(checkpoint_folder)
+    types: dict[type, set[torch.dtype]] = {torch.nn.LayerNorm: set(), torch.nn.Linear: set()}
+    for part in model.module.modules():
+        if type(part) in types:
+            part.register_forward_hook(lambda part, _, found: types[type(part)].add(found.dtype))
+    run = trainer_of(model, pictures, tmp_path / "work", precision=precision, max_steps=2)
+    for seen in types.values():
+        seen.clear()  # of encoding
+    run.run()
+    assert types[torch.nn.LayerNorm] == {torch.float32}
+    assert types[torch.nn.Linear] == {{"bf16": torch.bfloat16, "fp16": torch.float16}[precision]}
+    assert {weight.dtype for weight in run.weights.values()} == {torch.float32}
+
+
+def test_a_picture_is_encoded_once_a_step_whatever_is_asked_about_it(tmp_path: Path, pictures: list[Path]) -> None:
+    samples = [Sample(f"{image}-{n}", "what color?", "red", image) for n in range(3) for image in range(2)]
+    run = trainer_of(
+        adapted(blip_checkpoint(tmp_path / "blip"), ("vision", "language")),
+        pictures,
+        tmp_path / "work",
+        samples=samples,
+        trains_vision=True,
+        batch_size=6,
+        max_steps=1,
+    )
+    plain: Any = run.model.encode
+    encoded: list[int] = []
+
+    def counted(some: Any) -> Any:
+        encoded.append(len(some))
+        return plain(some)
+
+    run.model.encode = counted  # type: ignore[method-assign, assignment]
+    run.run()
+    assert encoded == [2, 2, 2]  # to evaluate, in the step, to evaluate
+
+
+AGAIN = {
+    "blip": (blip_checkpoint, "BlipTextLayer"),
+    "blip2-t5": (BLIP2_FAMILIES["blip2-t5"], "T5Block"),
+    "idefics3": (CHAT_FAMILIES["idefics3"], "LlamaDecoderLayer"),
+    "ofa": (ofa_checkpoint, "OfaDecoderLayer"),
+    "clip": (clip_checkpoint, "CLIPEncoderLayer"),
+}
+
+
+@pytest.mark.parametrize("family", ["blip", *(pytest.param(name, marks=pytest.mark.slow) for name in list(AGAIN)[1:])])
+def test_activations_computed_again_give_the_same_weights(family: str, tmp_path: Path, pictures: list[Path]) -> None:
+    make, layer_name = AGAIN[family]
+    folder = make(tmp_path / "model")
+    found = []
+    for again in (False, True):
+        model = adapted(folder, ("language", "vision"), dropout=0.1)
+        run = trainer_of(
+            model, pictures, tmp_path / str(again), trains_vision=True, gradient_checkpointing=again, max_steps=2
+        )
+        layers = [part for part in model.module.modules() if type(part).__name__ == layer_name]
+        assert layers
+        assert {getattr(layer, "gradient_checkpointing", False) for layer in layers} == {again}
         run.run()
-    assert checkpoint.load_checkpoint(tmp_path / "work") is not None
-
-
-def test_features_on_disk_are_those_of_the_tower(
-    checkpoint_folder: Path, pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pictures[0].write_bytes(b"no picture")
-    model = load_model(str(checkpoint_folder), device="cpu")
-    cached = feature_source(model, pictures, tmp_path, trains_vision=False)
-    live = feature_source(model, pictures, tmp_path, trains_vision=True)
-    assert isinstance(cached, CachedFeatures)
-    assert isinstance(live, LiveFeatures)
-    assert list(cached.errors) == list(live.errors) == [0]
-    with torch.no_grad():
-        assert torch.allclose(cached.features([3, 1]), live.features([3, 1]), atol=1e-5)
-    monkeypatch.setattr(type(model), "encode", None)
-    again = feature_source(model, pictures, tmp_path, trains_vision=False)
-    assert torch.equal(again.features([1, 2, 3]), cached.features([1, 2, 3]))
-
-
-def test_pictures_none_of_which_can_be_read_are_told(checkpoint_folder: Path, tmp_path: Path) -> None:
-    model = load_model(str(checkpoint_folder), device="cpu")
-    with pytest.raises(InputError, match="None of the 2 pictures"):
-        feature_source(model, [tmp_path / "a.png", tmp_path / "b.png"], tmp_path, trains_vision=False)
+        found.append(run.weights)
+    for name, weight in found[0].items():
+        assert torch.equal(weight, found[1][name]), name

@@ -30,6 +30,7 @@ _COMMANDS = {
     "generate": _Command("shelfqa.cli.questions:generate", "Write question-answer pairs about the products."),
     "split": _Command("shelfqa.cli.questions:split", "Split into train, validation and test without leaks."),
     "train": _Command("shelfqa.cli.models:train", "Fine-tune a model with LoRA."),
+    "merge": _Command("shelfqa.cli.merge:merge", "Merge an adapter into a full checkpoint that answers alike."),
     "predict": _Command("shelfqa.cli.models:predict", "Answer questions with a model."),
     "ask": _Command("shelfqa.cli.ask:ask", "Ask about one photograph, and see where the model looked."),
     "score": _Command("shelfqa.cli.scores:score", "Score predictions, with intervals."),

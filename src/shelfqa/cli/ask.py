@@ -53,7 +53,8 @@ class Told(NamedTuple):
 @click.option(
     "--explain",
     type=click.Path(path_type=Path),
-    help="Picture to write: where the model looked, laid over the photograph. Of mini alone.",
+    help="Picture to write: where the model looked, laid over the photograph. Of mini alone, with --adapter or "
+    "without.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def ask(
@@ -75,12 +76,12 @@ def ask(
     count = top_k or (_ALTERNATIVES if as_json else 1)
     graphs = _folder_with_graphs(model, adapter)
     if explain is not None:
-        _check_explain(explain, graphs)
+        _check_explain(explain)
     image = _read(photo)
     if graphs is not None:
         told, runtime = _by_graphs(graphs, image, questions, count), "onnxruntime"
     else:
-        told, runtime = _by_torch(model, adapter, photo, questions, count), "torch"
+        told, runtime = _by_torch(model, adapter, photo, questions, count, explain), "torch"
     if explain is not None:
         _explain(image, told, explain)
     if as_json:
@@ -104,10 +105,7 @@ def _folder_with_graphs(model: str, adapter: Path | None) -> Path | None:
     return None
 
 
-def _check_explain(out: Path, graphs: Path | None) -> None:
-    if graphs is None:
-        hint = install_command() if missing_packages() else "ask mini, without --adapter"
-        raise UserError(f"--explain {str(out)!r}: where a model looked is told by mini run without torch: {hint}.")
+def _check_explain(out: Path) -> None:
     if out.suffix.lower() not in _PICTURE_SUFFIXES:
         raise UserError(f"--explain {str(out)!r}: expected a name that ends in {', '.join(_PICTURE_SUFFIXES)}.")
     if not out.parent.is_dir():
@@ -132,7 +130,9 @@ def _by_graphs(folder: Path, image: Image.Image, questions: Sequence[str], top_k
     ]
 
 
-def _by_torch(model: str, adapter: Path | None, photo: Path, questions: Sequence[str], top_k: int) -> list[Told]:
+def _by_torch(
+    model: str, adapter: Path | None, photo: Path, questions: Sequence[str], top_k: int, explain: Path | None
+) -> list[Told]:
     """Answer by the model itself, in the wording and form of `predict`."""
     from shelfqa.models.blind import BLIND_BASELINES
     from shelfqa.models.hosted import hosted_name
@@ -143,24 +143,28 @@ def _by_torch(model: str, adapter: Path | None, photo: Path, questions: Sequence
     from shelfqa.models.answer_lists import answer_list
     from shelfqa.models.answering import in_form
     from shelfqa.models.base import Decoding, Query
-    from shelfqa.models.batching import BatchSize, answer_in_batches, encode_in_batches
+    from shelfqa.models.batching import BatchSize, encode_in_batches, explain_in_batches
     from shelfqa.models.loading import load_model
     from shelfqa.models.wording import Wording
 
     loaded = load_model(model, adapter=adapter)
+    if explain is not None and not loaded.tells_attention:
+        raise UserError(
+            f"--explain {str(explain)!r}: {model!r} does not tell where it looks: leave it out, or ask --model mini."
+        )
     settings = loaded.module.config
     wording = Wording().resolved(loaded.name, settings.model_type, loaded.family)
     candidates = answer_list("common", []) if loaded.needs_candidates else lambda _: ()
     queries = [Query(wording.words(text), (0,), candidates=candidates(text)) for text in questions]
     at_once = BatchSize(len(queries))
     features = encode_in_batches(loaded, [loaded.inputs_of(photo)], at_once)
-    found = answer_in_batches(loaded, features, queries, Decoding(top_k=top_k), at_once)
+    found = explain_in_batches(loaded, features, queries, Decoding(top_k=top_k), at_once)
     below = float(getattr(settings, "unanswerable_below", 0.0))
     told = []
-    for text, answers in zip(questions, found, strict=True):
+    for text, (answers, attention) in zip(questions, found, strict=True):
         guesses = [(answer.text, answer.probability) for answer in in_form(answers, text, wording).answers]
         probability = guesses[0][1] if guesses else 0.0
-        told.append(Told(text, guesses, probability is not None and probability < below))
+        told.append(Told(text, guesses, probability is not None and probability < below, attention))
     return told
 
 
@@ -183,11 +187,12 @@ def _sentence(told: Told, top_k: int) -> str:
     """Return what is printed: the answer, several with their probabilities, or that the model does not know."""
     if not told.guesses:
         return "no answer"
-    if told.unanswerable:
-        return f"I do not know (best guess: {_with_probability(*told.guesses[0])})"
-    if top_k == 1:
+    if top_k == 1 and not told.unanswerable:
         return told.guesses[0][0]
-    return "; ".join(_with_probability(*guess) for guess in told.guesses)
+    guesses = "; ".join(_with_probability(*guess) for guess in told.guesses[:top_k])
+    if told.unanswerable:
+        return f"I do not know (best guess{'es' if top_k > 1 else ''}: {guesses})"
+    return guesses
 
 
 def _with_probability(text: str, probability: float | None) -> str:

@@ -9,13 +9,16 @@ import importlib.util
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from shelfqa.heat import overlay
 from shelfqa.models.mini.square import photo_box
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _PHOTO_PX = 560
 """The longer side of a photograph as it is shown."""
@@ -26,11 +29,6 @@ _LINE_PX = 31
 _BAR_PX = 8
 _MAX_COLUMNS = 3
 _INK, _PALE, _RULE, _SURE = (28, 32, 40), (104, 112, 126), (224, 227, 232), (70, 84, 110)
-_HEAT = np.array([(255, 225, 90), (255, 140, 30), (214, 30, 45)], dtype=np.float32)
-"""From little to much."""
-_MOST_OPAQUE = 0.72
-_FAINTEST = 0.12
-"""Shares of the brightest cell up to this much are left clear."""
 
 
 class Panel(NamedTuple):
@@ -76,19 +74,11 @@ def draw(photo: Image.Image, panels: Sequence[Panel]) -> Image.Image:
 def _heated(photo: Image.Image, attention: NDArray[np.float32]) -> Image.Image:
     """Return the photograph with warm colours where the model looked."""
     side = max(photo.size)
-    whole = Image.fromarray(attention / max(float(attention.max()), 1e-12)).resize(
-        (side, side), Image.Resampling.BICUBIC
-    )
     box = photo_box(*photo.size, side)
-    heat = np.asarray(whole.crop((box.left, box.top, box.left + photo.width, box.top + photo.height)))
-    heat = np.clip((heat - _FAINTEST) / (1 - _FAINTEST), 0, 1)
-    place = heat * (len(_HEAT) - 1)
-    lower = np.minimum(place.astype(int), len(_HEAT) - 2)
-    part = (place - lower)[..., None]
-    colour = _HEAT[lower] * (1 - part) + _HEAT[lower + 1] * part
-    opaque = (_MOST_OPAQUE * heat**0.75)[..., None]
-    mixed = np.asarray(photo, dtype=np.float32) * (1 - opaque) + colour * opaque
-    return Image.fromarray(mixed.round().astype(np.uint8))
+    heat = overlay(attention, side).crop((box.left, box.top, box.left + photo.width, box.top + photo.height))
+    shown = photo.convert("RGBA")
+    shown.alpha_composite(heat)
+    return shown.convert("RGB")
 
 
 def _bar(

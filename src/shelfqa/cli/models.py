@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,14 @@ from shelfqa.cli.options import (
     retry_failed_option,
     show_manifest,
 )
+from shelfqa.errors import GateFailure
 from shelfqa.machine import process_share, processors
 from shelfqa.models.settings import PredictConfig
 from shelfqa.providers.settings import ClientConfig
 from shelfqa.stages import predict as predict_stage
 from shelfqa.stages import train as train_stage
+from shelfqa.training.findings import OVERFIT_STEPS
+from shelfqa.training.settings import preset_descriptions
 
 _PREDICT_SECTIONS = {
     "Questions and answers": ("questions", "out", "images", "splits", "limit", "use_images", "shuffle_images", "seed"),
@@ -40,6 +44,7 @@ _PREDICT_SECTIONS = {
         "one_word",
         "answer_form",
         "unanswerable_below",
+        "explain",
     ),
     "How fast": ("device", "dtype", "attention", "batch_size", "workers"),
     "Hosted models (--model PROVIDER:NAME)": (*CLIENT_OPTIONS, "retry_failed"),
@@ -47,20 +52,108 @@ _PREDICT_SECTIONS = {
 }
 
 
+def _list_presets(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        described = preset_descriptions()
+        for name, about in described.items():
+            click.echo(f"{name:<{max(map(len, described))}}  {about}")
+        context.exit()
+
+
 @click.command(epilog="Example:  shelfqa train split --model mini --preset mini-lora --out trained")
 @click.argument("questions", type=ARTIFACT)
-@out_option
+@click.option("--out", type=ARTIFACT, help="Folder to write; a dry run needs none.")
 @images_option
 @device_option
+@click.option(
+    "--sweep",
+    metavar="NAME|FILE.yaml",
+    help="Train with many settings and compare: blip-lora-table, modules, or a file with grid, trials or optuna.",
+)
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Train and write nothing: print parameters, tokens, memory, time, and whether a few pairs can be learned.",
+)
+@click.option(
+    "--trial-steps/--no-trial-steps",
+    default=True,
+    help="Whether a run begins with steps on trial, for memory, time and faults; tokens are always counted.",
+)
+@click.option(
+    "--overfit-steps",
+    type=click.IntRange(1),
+    default=OVERFIT_STEPS,
+    show_default=True,
+    help="Most steps of trying to learn a few pairs by heart: in a dry run always, else if short against the run.",
+)
+@click.option(
+    "--track",
+    multiple=True,
+    metavar="NAME[,NAME]",
+    help="Show the curves in tensorboard, wandb or mlflow, too. Repeat for several.",
+)
+@click.option(
+    "--parallel",
+    type=click.Choice(train_stage.PARALLEL),
+    default="auto",
+    show_default=True,
+    help="How several processes train: each with all weights (ddp) or a shard of them (fsdp); auto: as launched.",
+)
 @config_options(train_stage.TrainConfig)
+@click.option(
+    "--list-presets",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_list_presets,
+    help="Show the training presets, each with a line on what it is for, and end.",
+)
 @json_option
-def train(questions: Path, out: Path, images: Path | None, device: str, as_json: bool, **options: Any) -> None:
+def train(
+    questions: Path,
+    out: Path | None,
+    images: Path | None,
+    device: str,
+    sweep: str | None,
+    dry_run: bool,
+    trial_steps: bool,
+    overfit_steps: int,
+    track: tuple[str, ...],
+    parallel: train_stage.Parallel,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Fine-tune a model with LoRA on the training split of QUESTIONS.
 
-    The adapter is written in PEFT's format. A killed run goes on where it was and ends with the same weights.
+    The adapter is written in PEFT's format. A killed run goes on where it was and ends with the same weights. What a
+    dry run finds is looked for before every run; an error (exit code 1 of a dry run, 2 of a run) stops it. Several
+    GPUs: accelerate launch --num_processes N -m shelfqa.cli train …
     """
     config = config_from(train_stage.TrainConfig, options)
-    show_manifest(train_stage.train(questions, out, config, images=images, device=device), out, as_json)
+    if dry_run and sweep is None:
+        if process_share().rank > 0:
+            return
+        from shelfqa.cli.preflight_view import show_preflight
+
+        found = train_stage.dry_run(questions, config, images=images, device=device, overfit_steps=overfit_steps)
+        show_preflight(found, as_json=as_json)
+        if found.errors:
+            sys.exit(GateFailure.exit_code)
+        return
+    if out is None and not dry_run:
+        raise click.UsageError("Missing option '--out'.")
+    way = train_stage.Way(images, device, trial_steps, overfit_steps, track=track, parallel=parallel)
+    if sweep is not None:
+        from shelfqa.cli.sweep_view import given_settings, run_sweep
+
+        run_sweep(sweep, given_settings(config, options), questions, out, way, dry_run=dry_run, as_json=as_json)
+        return
+    assert out is not None
+    if process_share().rank > 0:
+        train_stage.train_share(questions, out, config, way)
+    else:
+        show_manifest(train_stage.train(questions, out, config, **way._asdict()), out, as_json)
 
 
 @click.command(

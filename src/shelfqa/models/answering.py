@@ -18,7 +18,9 @@ from shelfqa.progress import Tick, progress
 from shelfqa.records import ALTERNATIVES, Answer
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
+    from numpy.typing import NDArray
 
     from shelfqa.models.answer_lists import AnswerList
     from shelfqa.models.base import Query, VqaModel
@@ -66,6 +68,8 @@ class Found(NamedTuple):
     """This question's share of its part's time."""
     reply: str | None = None
     """What the model said in full, where the best answer was drawn from it."""
+    attention: NDArray[np.float32] | None = None
+    """Where the model looked, as `base.Explained` has it; None of models that do not tell, or were not asked to."""
 
 
 class Search(NamedTuple):
@@ -103,6 +107,7 @@ def answer_in_parts(
     search: Search,
     pace: Pace,
     needed_candidates: AnswerList | None = None,
+    explain: bool = False,
 ) -> list[Found] | None:
     """Return what is found for each question, or None in all processes but the first.
 
@@ -114,6 +119,7 @@ def answer_in_parts(
         search: how answers are found.
         pace: batch size, threads and the process's share.
         needed_candidates: maps a question to the answers to choose from, where it brings none and the model needs some.
+        explain: whether to ask the model where it looked.
 
     Raises:
         UserError: if the model or the memory fails, or the other processes fall silent.
@@ -131,7 +137,7 @@ def answer_in_parts(
     files = [folder / f"part-{part.number:06d}.parquet" for part in parts]
     mine = [part for part in parts if part.number % pace.share.processes == pace.share.rank]
     todo = [part for part in mine if not files[part.number].is_file()]
-    run = _Run(load(), asked, wording, search, needed_candidates) if todo else None
+    run = _Run(load(), asked, wording, search, needed_candidates, explain=explain) if todo else None
     done = sum(len(part.positions) for part, file in zip(parts, files, strict=True) if file.is_file())
     with progress("answer", sum(len(part.positions) for part in parts), done=done) as tick:
         if run is not None:
@@ -168,6 +174,8 @@ class _Run:
         wording: Wording,
         search: Search,
         needed_candidates: AnswerList | None,
+        *,
+        explain: bool,
     ) -> None:
         from shelfqa.models.base import Decoding
 
@@ -179,6 +187,7 @@ class _Run:
             ]
         self.wording = wording.resolved(model.name, model.module.config.model_type, model.family)
         self.decoding = Decoding(**search._asdict())
+        self.explain = explain
         if not model.takes_shots and any(one.examples for one in asked):
             raise UserError(f"{model.name!r} takes no examples: leave out --examples.")
 
@@ -212,7 +221,8 @@ class _Run:
 
     def answer(self, part: _Part, encoded: _Encoded, size: BatchSize) -> dict[int, Found]:
         """Return what is found for the questions of a part; one that cannot be answered fails alone."""
-        from shelfqa.models.batching import answer_in_batches
+        from shelfqa.models.base import Explained
+        from shelfqa.models.batching import answer_in_batches, explain_in_batches
 
         place = {path: number for number, path in enumerate(encoded.features)}
         found: dict[int, Found] = {}
@@ -223,12 +233,11 @@ class _Run:
                 queries[position] = self._query(self.asked[position], place)
             else:
                 found[position] = Found([], error, 0.0)
-        answers = answer_in_batches(
-            self.model, list(encoded.features.values()), list(queries.values()), self.decoding, size
-        )
-        for position, best in zip(queries, answers, strict=True):
+        given = (self.model, list(encoded.features.values()), list(queries.values()), self.decoding, size)
+        told = explain_in_batches(*given) if self.explain else [Explained(best) for best in answer_in_batches(*given)]
+        for position, (best, attention) in zip(queries, told, strict=True):
             one = in_form(best, self.asked[position].question, self.wording)
-            found[position] = one if one.answers else Found([], _NO_ANSWER, 0.0)
+            found[position] = one._replace(attention=attention) if one.answers else Found([], _NO_ANSWER, 0.0)
         return found
 
     def _error(self, one: Asked, unreadable: dict[Path, str]) -> str | None:
@@ -332,6 +341,7 @@ def _table(found: dict[int, Found]) -> pa.Table:
         "error": pa.string(),
         "seconds": pa.float64(),
         "reply": pa.string(),
+        "attention": pa.list_(pa.list_(pa.float32())),
     }
     values = [
         {
@@ -340,6 +350,7 @@ def _table(found: dict[int, Found]) -> pa.Table:
             "error": one.error,
             "seconds": one.seconds,
             "reply": one.reply,
+            "attention": None if one.attention is None else one.attention.tolist(),
         }
         for row, one in sorted(found.items())
     ]
@@ -347,6 +358,10 @@ def _table(found: dict[int, Found]) -> pa.Table:
 
 
 def _read(file: Path) -> Iterator[tuple[int, Found]]:
+    import numpy as np
+
     for row in read_table(file, file.stem).to_pylist():
         answers = [Answer(one["answer"], one["probability"]) for one in row["alternatives"]]
-        yield row["row"], Found(answers, row["error"], row["seconds"], row["reply"])
+        seen = row["attention"]
+        attention = None if seen is None else np.array(seen, dtype=np.float32)
+        yield row["row"], Found(answers, row["error"], row["seconds"], row["reply"], attention)

@@ -10,9 +10,11 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
@@ -58,6 +60,15 @@ class Decoding(NamedTuple):
     """Whether to stop as soon as a second word begins."""
 
 
+class Explained(NamedTuple):
+    """What a model says to a question, and where it looked."""
+
+    answers: list[Answer]
+    """As `VqaModel.answer` returns them."""
+    attention: NDArray[np.float32] | None = None
+    """Shares [rows, columns] of the cells of the square in whose middle the picture lies; None if it does not tell."""
+
+
 class Loading(NamedTuple):
     """How a checkpoint is read."""
 
@@ -76,10 +87,13 @@ class Loading(NamedTuple):
     """The meaning of a classifier's outputs, where the checkpoint does not tell."""
     regions: str | None = None
     """Where a model of regions takes them from: a ResNet's folder or hub name, or precomputed features."""
+    quantize: Literal["none", "nf4", "int8"] | None = None
+    """What linear maps are quantised to; by default as the adapter's note says, and without one not at all."""
 
     def of_model(self) -> dict[str, Any]:
-        """Return what `from_pretrained` of a model takes."""
-        settings: dict[str, Any] = {"dtype": self.dtype, "trust_remote_code": self.remote_code}
+        """Return what `from_pretrained` of a model takes; what is to be quantised is read as it is stored."""
+        stored = self.quantize in ("nf4", "int8") and self.dtype == torch.float32
+        settings: dict[str, Any] = {"dtype": "auto" if stored else self.dtype, "trust_remote_code": self.remote_code}
         if not self.pickled_weights:
             settings["use_safetensors"] = True
         return settings if self.attention is None else settings | {"attn_implementation": self.attention}
@@ -89,11 +103,26 @@ class Loading(NamedTuple):
         return {"trust_remote_code": self.remote_code, "backend": "pil"}
 
 
-class Truncation(NamedTuple):
-    """How many questions and answers are longer than the model reads."""
+class TokenCount(NamedTuple):
+    """How many tokens a training sample has, and how many of them are beyond the model's limits."""
 
-    questions: int
-    answers: int
+    question: int
+    """Of the question with its prompt, special tokens counted in."""
+    answer: int = 0
+    """Of the answer as the loss is over it, its end counted in; 0 where answers are chosen, not written."""
+    picture: int = 0
+    """Of the picture, where it stands among the words."""
+    question_cut: int = 0
+    """Of the question: not read."""
+    answer_cut: int = 0
+    """Of the answer: not learned."""
+    beyond: int = 0
+    """By how many tokens the picture and the prompt around the question alone are too many: no question fits."""
+
+    @property
+    def read(self) -> int:
+        """How many tokens the model reads and learns."""
+        return self.question + self.answer + self.picture - self.question_cut - self.answer_cut
 
 
 class VqaModel(ABC):
@@ -112,6 +141,8 @@ class VqaModel(ABC):
     """Whether pictures are given as regions, which `Loading.regions` can name."""
     fixed_resolution: ClassVar[bool] = False
     """Whether pictures can have no other resolution than the checkpoint's own."""
+    tells_attention: ClassVar[bool] = False
+    """Whether `explain` says where it looked."""
     shares_prompts: bool = False
     """Whether questions about the same pictures are cheaper in one batch, since they share the prompt's beginning."""
 
@@ -164,6 +195,10 @@ class VqaModel(ABC):
 
         """
 
+    def explain(self, features: Features, queries: Sequence[Query], decoding: Decoding) -> list[Explained]:
+        """Return the very answers of `answer`, and where the model looked for them, if it `tells_attention`."""
+        return [Explained(answers) for answers in self.answer(features, queries, decoding)]
+
     @abstractmethod
     def loss(self, features: Features, queries: Sequence[Query], answers: Sequence[str]) -> Tensor:
         """Return the mean training loss over the answers alone: no padding, no question tokens in it."""
@@ -176,8 +211,25 @@ class VqaModel(ABC):
         """
 
     @abstractmethod
-    def truncation(self, questions: Sequence[str], answers: Sequence[str]) -> Truncation:
-        """Count the texts that `answer` and `loss` would cut."""
+    def token_counts(
+        self, questions: Sequence[str], answers: Sequence[str], pictures: Sequence[int]
+    ) -> list[TokenCount]:
+        """Count the tokens of each sample, and those that `loss` cuts.
+
+        Args:
+            questions: as they are put to the model.
+            answers: the right ones.
+            pictures: `picture_tokens` of each sample's picture.
+
+        """
+
+    def picture_tokens(self, picture: PictureInputs) -> int:
+        """Return how many tokens a picture, as `inputs` makes it, takes among the words; 0 where it stands apart."""
+        return 0
+
+    def read_back(self, answers: Sequence[str]) -> list[str]:
+        """Return what `answer` would give if the model said each of the answers just as `loss` teaches it."""
+        return list(answers)
 
     @abstractmethod
     def save_pretrained(self, folder: Path) -> None:
@@ -211,8 +263,8 @@ class VqaModel(ABC):
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type of the weights."""
-        return next(self.module.parameters()).dtype
+        """The type of the weights, of those that are not quantised."""
+        return next(weight.dtype for weight in self.module.parameters() if weight.is_floating_point())
 
     def group_of(self, module_name: str) -> str | None:
         """Return the group that a module (or parameter) belongs to, by the longest matching prefix."""

@@ -12,7 +12,7 @@ import torch
 from accelerate.utils.memory import should_reduce_batch_size
 
 from shelfqa.errors import ImageError, UserError
-from shelfqa.models.base import Decoding, Features, PictureInputs, Query, VqaModel
+from shelfqa.models.base import Decoding, Explained, Features, PictureInputs, Query, VqaModel
 from shelfqa.records import Answer
 
 T = TypeVar("T")
@@ -80,7 +80,19 @@ def answer_in_batches(
 
     Questions that share their prompt's beginning stay together where the model gains from it.
     """
+    return _by_length(model, queries, size, lambda some: model.answer(features, some, decoding))
 
+
+def explain_in_batches(
+    model: VqaModel, features: Features, queries: Sequence[Query], decoding: Decoding, size: BatchSize
+) -> list[Explained]:
+    """Return `model.explain` for any number of questions, as `answer_in_batches` returns `model.answer`."""
+    return _by_length(model, queries, size, lambda some: model.explain(features, some, decoding))
+
+
+def _by_length(
+    model: VqaModel, queries: Sequence[Query], size: BatchSize, ask: Callable[[Sequence[Query]], list[T]]
+) -> list[T]:
     def order(row: int) -> tuple[Any, ...]:
         query = queries[row]
         length = len(query.question) + len(query.candidates)
@@ -88,17 +100,12 @@ def answer_in_batches(
             return (len(query.shots), len(query.images), query.images, query.shots, length, row)
         return (length, query.images, row)
 
-    def answer(rows: Sequence[int]) -> list[list[Answer]]:
-        return model.answer(features, [queries[row] for row in rows], decoding)
-
     rows = sorted(range(len(queries)), key=order)
     contexts = [(queries[row].images, queries[row].shots) if model.shares_prompts else row for row in rows]
     with torch.no_grad():
-        found = _in_batches(rows, size, answer, "question", contexts)
-    answers: list[list[Answer]] = [[] for _ in queries]
-    for row, best in zip(rows, found, strict=True):
-        answers[row] = best
-    return answers
+        found = _in_batches(rows, size, lambda some: ask([queries[row] for row in some]), "question", contexts)
+    by_row = dict(zip(rows, found, strict=True))
+    return [by_row[row] for row in range(len(queries))]
 
 
 def _in_batches(

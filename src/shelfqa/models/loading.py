@@ -7,7 +7,7 @@ import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from shelfqa.errors import InputError, UserError
 from shelfqa.hub import in_cache, load_error
@@ -78,7 +78,7 @@ def load_model(
         adapter: a folder in PEFT format, as `shelfqa train` writes it.
         device: `auto`, or what torch calls it.
         loading: how to read the checkpoint; by default its weights become float32 on a CPU and bfloat16 on a GPU
-            that has it.
+            that has it, quantised where the adapter was trained on quantised ones.
 
     Raises:
         UserError: if the extras are missing, the model cannot be had or is no VQA model, the memory does not suffice,
@@ -96,6 +96,8 @@ def load_model(
     if place.type == "cuda":
         torch.cuda.set_device(place)  # so that what asks for "the" GPU means this one
     loading = loading or Loading(dtype=resolve_dtype("auto", place))
+    if loading.quantize is None and adapter is not None:
+        loading = loading._replace(quantize=_as_trained(adapter, place))
     source = source_of(name_or_path)
     family = _family(source, name_or_path, loading)
     _check_options(family, name_or_path, loading)
@@ -107,6 +109,10 @@ def load_model(
         try:
             model: VqaModel = family.from_pretrained(source, name_or_path, loading)
             model.fingerprint = weights_fingerprint(model.module)
+            if loading.quantize in ("nf4", "int8"):
+                from shelfqa.models.quantization import quantize
+
+                quantize(model, loading.quantize, loading.dtype, place)
             model.module.to(place)
         except SafetensorError as error:
             raise InputError(
@@ -124,6 +130,18 @@ def load_model(
         load_adapter(model, adapter)
         model.module.eval()
     return model
+
+
+def _as_trained(adapter: Path, device: torch.device) -> Literal["none", "nf4", "int8"]:
+    """Return what an adapter's base was quantised to in training, `none` where that cannot be done here."""
+    from shelfqa.models.lora import quantization_noted
+    from shelfqa.models.quantization import hindrance
+
+    bits = quantization_noted(adapter)
+    why = hindrance(device) if bits is not None else None
+    if why is not None:
+        say(f"{adapter} was trained on weights of {bits}; they stay unquantised, and answers may differ: {why}")
+    return "none" if bits is None or why is not None else bits
 
 
 def _check_options(family: type[VqaModel], name: str, loading: Loading) -> None:

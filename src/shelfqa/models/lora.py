@@ -1,4 +1,8 @@
-"""LoRA (Hu et al. 2021, arXiv 2106.09685) on any model of ours, through PEFT.
+"""LoRA (Hu et al. 2021, arXiv 2106.09685) and its kin on any model of ours, through PEFT.
+
+rsLoRA (arXiv 2312.03732) scales the update by alpha / sqrt(rank), not alpha / rank. DoRA (arXiv 2402.09353) also learns
+the length of each weight's rows. PiSSA (`pissa.py`) begins with the weights' largest singular values. QLoRA (arXiv
+2305.14314) is any of the first three on quantised weights (`quantization.py`).
 
 PEFT's layers are put inside `model.module`, and the adapters keep calling its parts directly. So PEFT's task wrappers,
 which pass `inputs_embeds` to models such as BLIP that do not take them, never come into play (`task_type` is None).
@@ -11,19 +15,24 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
-from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import save as to_safetensors
-from torch import nn
 
 import shelfqa
 from shelfqa.artifacts import storage_errors, write_atomically
-from shelfqa.errors import ConfigError, InputError, did_you_mean
+from shelfqa.errors import ConfigError, InputError, UserError
 from shelfqa.models.base import VqaModel
+from shelfqa.models.cards import hub_name
+from shelfqa.models.lora_targets import GROUPS, target_modules
+from shelfqa.models.quantization import Bits, quantization_of, quantized_layers, quiet_import
 
-GROUPS = ("vision", "connector", "language", "head")
+with quiet_import():
+    from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+
+    from shelfqa.models.pissa import begin_with_singular_values, for_untouched_base
+
 STATE_FILE = "shelfqa.json"
 _CONFIG_FILE = "adapter_config.json"
 _WEIGHTS_FILE = "adapter_model.safetensors"
@@ -36,19 +45,24 @@ class LoraSettings(NamedTuple):
     alpha: float
     dropout: float
     targets: tuple[str, ...]
-    """Module groups, or names of layers such as `query`, or of modules whose layers are meant, such as `fusion`."""
+    """Module groups, `all`, or names of layers such as `query`, or of modules whose layers are meant, as `fusion`."""
     full: tuple[str, ...] = ("head",)
     """Module groups that are trained whole; those a model lacks are passed over."""
+    method: Literal["lora", "rslora", "dora"] = "lora"
+    init: Literal["default", "pissa"] = "default"
+    """What the matrices begin with: noise and zero, so that nothing changes at first, or singular values."""
 
 
 def attach(model: VqaModel, settings: LoraSettings) -> PeftModel:
     """Put fresh LoRA layers into `model.module`; only they and the modules in `settings.full` can be trained then.
 
     Raises:
-        ConfigError: if a target is no group and no module's name.
+        ConfigError: if a target is no group and no module's name, or quantised weights are to be trained whole or to
+            begin as PiSSA does.
 
     """
     whole = [prefix for group in settings.full for prefix in model.module_groups().get(group, ())]
+    _check_quantised(model, settings, whole)
     names = target_modules(model, settings.targets, leave_out=whole)
     config = LoraConfig(
         r=settings.rank,
@@ -56,10 +70,31 @@ def attach(model: VqaModel, settings: LoraSettings) -> PeftModel:
         lora_dropout=settings.dropout,
         target_modules=names,
         modules_to_save=whole or None,
+        use_rslora=settings.method == "rslora",
+        use_dora=settings.method == "dora",
         task_type=None,
     )
     with _peft_warnings():
-        return get_peft_model(model.module, config)
+        peft_model = get_peft_model(model.module, config)
+    if settings.init == "pissa":
+        begin_with_singular_values(peft_model)
+    return peft_model
+
+
+def _check_quantised(model: VqaModel, settings: LoraSettings, whole: list[str]) -> None:
+    """Refuse what needs weights in floats."""
+    bits = quantization_of(model.module)
+    if bits is None:
+        return
+    if settings.init == "pissa":
+        raise ConfigError(f"PiSSA changes the base weights, and these are of {bits}: leave out init or quantize.")
+    names = quantized_layers(model.module)
+    for prefix in whole:
+        if any(name == prefix or name.startswith(prefix + ".") for name in names):
+            raise ConfigError(
+                f"{prefix!r} is to be trained whole, and its weights are of {bits}: name its group among targets and "
+                "not in full, or leave out quantize."
+            )
 
 
 @contextmanager
@@ -68,49 +103,6 @@ def _peft_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
         yield
-
-
-def target_modules(model: VqaModel, targets: tuple[str, ...], leave_out: list[str]) -> list[str]:
-    """Return the full names of the layers that `targets` (groups or names) mean, sorted."""
-    layers = [
-        name
-        for name in _layers(model.module)
-        if not any(name == out or name.startswith(out + ".") for out in leave_out)
-    ]
-    found: set[str] = set()
-    for target in targets:
-        if target in GROUPS:
-            found.update(name for name in layers if model.group_of(name) == target)
-            continue
-        named = {name for name in layers if f".{target}." in f".{name}."}
-        if not named:
-            known = {*GROUPS, *(part for name in layers for part in name.split(".") if not part.isdigit())}
-            raise ConfigError(f"The model has no module group or layer {target!r}.{did_you_mean(target, known)}")
-        found |= named
-    if not found:
-        raise ConfigError(
-            f"No layer is left to put LoRA on for targets {', '.join(targets) or 'none'}: name some of "
-            f"{', '.join(model.module_groups())}, or layers such as {', '.join(sorted(layers)[:2])}."
-        )
-    return sorted(found)
-
-
-def _layers(module: nn.Module) -> list[str]:
-    """Return the names of layers that can take LoRA: linear maps, and convolutions of stride 1 without groups.
-
-    Left out are output layers tied to the embeddings, and what nn.MultiheadAttention calls without its forward.
-    """
-    embeddings = {id(part.weight) for part in module.modules() if isinstance(part, nn.Embedding)}
-    inside_attention = {
-        id(child) for part in module.modules() if isinstance(part, nn.MultiheadAttention) for child in part.modules()
-    }
-    names = []
-    for name, part in module.named_modules():
-        plain_convolution = type(part) is nn.Conv2d and part.groups == 1 and set(part.stride) == {1}
-        fits = isinstance(part, nn.Linear) or plain_convolution
-        if fits and id(part.weight) not in embeddings and id(part) not in inside_attention:
-            names.append(name)
-    return names
 
 
 def trainable_parameters(model: VqaModel) -> dict[str, int]:
@@ -124,20 +116,24 @@ def trainable_parameters(model: VqaModel) -> dict[str, int]:
 
 
 def save_adapter(model: VqaModel, peft_model: PeftModel, folder: Path, card: str) -> None:
-    """Write the adapter in PEFT's format, the same bytes for the same weights, with `card` as its README."""
+    """Write the adapter in PEFT's format, the same bytes for the same weights, with `card` as its README.
+
+    One that began as PiSSA does is written as plain LoRA of twice the rank, so that it fits the base as it was loaded.
+    """
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     weights = {
         name: weight.detach().cpu().contiguous()
         for name, weight in sorted(get_peft_model_state_dict(peft_model, save_embedding_layers=False).items())
     }
-    config = dict(peft_model.peft_config["default"].to_dict())
-    config.update(base_model_name_or_path=model.name, inference_mode=True)
+    weights, config = for_untouched_base(peft_model, weights, peft_model.peft_config["default"].to_dict())
+    config.update(base_model_name_or_path=hub_name(model.name) or model.name, inference_mode=True)
     config = {key: sorted(value) if isinstance(value, set | list) else value for key, value in config.items()}
     state = {
         "base_model": model.name,
         "base_fingerprint": model.fingerprint,
         "family": model.family,
+        "quantize": quantization_of(model.module) or "none",
         "shelfqa_version": shelfqa.__version__,
         "state": model.adapter_state(),
     }
@@ -161,7 +157,10 @@ def load_adapter(model: VqaModel, folder: Path) -> PeftModel:
     """
     for name in (_CONFIG_FILE, _WEIGHTS_FILE):
         if not (folder / name).is_file():
-            raise InputError(f"{str(folder)!r} holds no {name}: give the folder adapter/ that `shelfqa train` wrote.")
+            hint = " It holds a full checkpoint: give it as --model." if (folder / "config.json").is_file() else ""
+            raise InputError(
+                f"{str(folder)!r} holds no {name}: give the folder adapter/ that `shelfqa train` wrote.{hint}"
+            )
     state = _read_state(folder)
     made_for = state.get("base_fingerprint")
     if made_for is not None and made_for != model.fingerprint:
@@ -191,6 +190,25 @@ def _read_state(folder: Path) -> dict[str, Any]:
     return state
 
 
+def quantization_noted(folder: Path) -> Bits | None:
+    """Return the format of the weights that the adapter in `folder` was trained on; None for floats, or if unknown.
+
+    Raises:
+        InputError: if the note cannot be read.
+
+    """
+    noted = _read_state(folder).get("quantize")
+    return next((bits for bits in get_args(Bits) if bits == noted), None)
+
+
 def merge(model: VqaModel, peft_model: PeftModel) -> None:
-    """Add the adapter into the weights, so that `model.save_pretrained` writes a full checkpoint."""
+    """Add the adapter into the weights, so that `model.save_pretrained` writes a full checkpoint.
+
+    Raises:
+        UserError: if the weights are quantised: adding would round them once more.
+
+    """
+    bits = quantization_of(model.module)
+    if bits is not None:
+        raise UserError(f"The weights of {model.name!r} are of {bits}: load the model unquantised to merge into it.")
     model.module = peft_model.merge_and_unload()

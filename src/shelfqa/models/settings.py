@@ -63,6 +63,13 @@ class PredictConfig(Config, frozen=True):
             "alternatives; what failed or has no probability is left as it is.",
         ),
     ] = None
+    explain: Annotated[
+        bool,
+        Meta(
+            description="Keep where the model looked for each answer, in attention.parquet. Of mini alone, and not "
+            "with --shuffle-images."
+        ),
+    ] = True
     max_new_tokens: Annotated[int, Meta(description="Longest answer in tokens, where the model writes.")] = 20
     beams: Annotated[
         int | None,

@@ -18,7 +18,7 @@ from shelfqa.stages.predict import predict
 from shelfqa.stages.report import find_inputs, report
 from shelfqa.stages.score import score
 from shelfqa.stages.split import split
-from shelfqa.stages.train import train
+from shelfqa.stages.train import ADAPTER_FOLDER, MODEL_FOLDER, train
 
 
 class Contender(NamedTuple):
@@ -57,14 +57,20 @@ def run_recipe(recipe: Recipe, out: Path, *, device: str = "auto") -> Path:
     log.stage("train", train(out / "split", out / "train", recipe.train, device=device))
     for contender in contenders(recipe.train.model):
         predictions = out / "predictions" / contender.name
-        config = msgspec.structs.replace(recipe.predict, model=contender.model, shuffle_images=contender.shuffled)
-        adapter = out / "train" / "adapter" if contender.tuned else None
+        model, adapter = tuned_model(out / "train", contender.model) if contender.tuned else (contender.model, None)
+        config = msgspec.structs.replace(recipe.predict, model=model, shuffle_images=contender.shuffled)
         manifest = predict(out / "split", predictions, config, adapter=adapter, device=device)
         log.stage(f"predict {contender.name}", manifest)
         score(predictions, out / "scores" / contender.name, recipe.score)
     report(find_inputs(out), out / "report", recipe.report)
     log.done()
     return out / "report" / "index.html"
+
+
+def tuned_model(trained: Path, model: str) -> tuple[str, Path | None]:
+    """Return the model that answers after tuning, and its adapter; after full fine-tuning it is a checkpoint."""
+    whole = trained / MODEL_FOLDER
+    return (str(whole), None) if whole.is_dir() else (model, trained / ADAPTER_FOLDER)
 
 
 class _Log:

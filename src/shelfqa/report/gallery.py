@@ -1,14 +1,17 @@
-"""Cards with a picture: example pairs of the training data, and the worst errors of a model."""
+"""Cards with a picture: example pairs of the training data, and answers of a model with where it looked."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from shelfqa.heat import hottest, overlay_uri
 from shelfqa.images import data_uri, try_image
 from shelfqa.report.material import ScoredModel
 from shelfqa.text import normalize_answer
@@ -22,6 +25,14 @@ class Picture(NamedTuple):
     uri: str | None
     alt: str
     missing: str | None
+    heat: Heat | None = None
+
+
+class Heat(NamedTuple):
+    """Where a model looked, as a square to lay over the picture in the middle of one."""
+
+    uri: str
+    alt: str
 
 
 class Example(NamedTuple):
@@ -42,8 +53,8 @@ class Bar(NamedTuple):
     right: bool
 
 
-class Mistake(NamedTuple):
-    """A wrong answer, with what else the model considered."""
+class Answered(NamedTuple):
+    """What a model answered, with what else it considered."""
 
     picture: Picture
     question: str
@@ -99,23 +110,51 @@ def _in_turn(order: Sequence[int], kinds: Sequence[Any]) -> list[int]:
     return sorted(order, key=lambda row: (place[row], -rank[kinds[row]], str(kinds[row])))
 
 
-def worst_errors(model: ScoredModel, metric: str, images: Path | None, *, number: int, side_px: int) -> list[Mistake]:
-    """Return the wrong answers that the model was surest of; no picture twice, and no confusion more than twice."""
+def worst_errors(
+    model: ScoredModel,
+    metric: str,
+    images: Path | None,
+    *,
+    number: int,
+    side_px: int,
+    attention: pa.Table | None = None,
+) -> list[Answered]:
+    """Return the wrong answers that the model was surest of; no picture twice, and no confusion more than twice.
+
+    Args:
+        model: whose answers.
+        metric: by which they are wrong.
+        images: the folder that image paths are relative to.
+        number: answers wanted.
+        side_px: longer side of the pictures.
+        attention: where the model looked, as `predict` keeps it.
+
+    """
     light = model.table.select(["prediction", "alternatives", metric]).to_pylist()
     wrong = [
         (-_confidence(row), place)
         for place, row in enumerate(light)
         if row["prediction"] is not None and row[metric] == 0
     ]
-    found: list[Mistake] = []
-    for mistake in _distinct(model, [place for _, place in sorted(wrong)], images, side_px):
-        found.append(mistake)
-        if len(found) == number:
-            break
-    return found
+    places = [place for _, place in sorted(wrong)]
+    return list(islice(_distinct(model, places, images, side_px, attention), number))
 
 
-def _distinct(model: ScoredModel, places: Sequence[int], images: Path | None, side_px: int) -> Iterator[Mistake]:
+def surest_right(
+    model: ScoredModel, metric: str, images: Path | None, attention: pa.Table, *, number: int, side_px: int
+) -> list[Answered]:
+    """Return right answers that the model was surest of, of each kind of question in turn; else as `worst_errors`."""
+    columns = [name for name in ("prediction", "alternatives", "task", metric) if name in model.table.column_names]
+    light = model.table.select(columns).to_pylist()
+    right = [place for place, row in enumerate(light) if row["prediction"] is not None and row[metric] == 1]
+    right.sort(key=lambda place: (-_confidence(light[place]), place))
+    places = _in_turn(right, [row.get("task") for row in light])
+    return list(islice(_distinct(model, places, images, side_px, attention), number))
+
+
+def _distinct(
+    model: ScoredModel, places: Sequence[int], images: Path | None, side_px: int, attention: pa.Table | None
+) -> Iterator[Answered]:
     pictures: set[str] = set()
     confusions: dict[tuple[str, str], int] = {}
     known_images = images is not None and images.is_dir()
@@ -130,17 +169,29 @@ def _distinct(model: ScoredModel, places: Sequence[int], images: Path | None, si
             continue
         pictures.add(name)
         confusions[confusion] = confusions.get(confusion, 0) + 1
-        yield _mistake(row, picture)
+        if picture.uri is not None and attention is not None:
+            picture = picture._replace(heat=_heat(attention, row.get("question_id")))
+        yield _answered(row, picture)
 
 
-def _mistake(row: dict[str, Any], picture: Picture) -> Mistake:
+def _heat(attention: pa.Table, question_id: str | None) -> Heat | None:
+    """Return where the model looked for a question; None if the table does not tell, or has its id twice."""
+    found = attention.filter(pc.equal(attention["question_id"], question_id)).to_pylist()
+    if len(found) != 1:
+        return None
+    [row] = found
+    shares = np.array(row["shares"], dtype=np.float32).reshape(row["rows"], row["columns"])
+    return Heat(overlay_uri(shares), f"Heat map: it looked most at the {hottest(shares)}")
+
+
+def _answered(row: dict[str, Any], picture: Picture) -> Answered:
     right = normalize_answer(row["answer"])
     bars = tuple(
         Bar(item["answer"], float(item["probability"] or 0.0), normalize_answer(item["answer"] or "") == right)
         for item in (row["alternatives"] or [])[:5]
     )
     confidence = bars[0].probability if bars else None
-    return Mistake(
+    return Answered(
         picture, row["question"] or "", row["answer"], row["prediction"], confidence, bars, row.get("product_type")
     )
 

@@ -71,6 +71,8 @@ class Material:
     before: ScoredModel | None = None
     after: ScoredModel | None = None
     """The model that errors are shown of; the tuned one, or the best."""
+    attention: pa.Table | None = None
+    """Where `after` looked, as `predict` keeps it, if it tells."""
     manifests: Mapping[str, Manifest] = field(default_factory=dict)
     """The manifest of each stage that left one, in the order of the stages."""
     card: Card | None = None

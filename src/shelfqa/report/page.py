@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import shelfqa
 from shelfqa.report import confidence_figures, figures, gallery, score_figures, tables
@@ -13,7 +13,12 @@ from shelfqa.report.tables import Paired, interval_text, metric_label, number_te
 from shelfqa.report.templating import render_template, style
 from shelfqa.statistics import FEW_CLUSTERS
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 _FINDING_EXAMPLES = 3
+_RIGHT_ANSWERS = 4
+"""A row of cards."""
 
 
 class Limits(NamedTuple):
@@ -139,12 +144,7 @@ def _context(material: Material, tests: Sequence[Paired], limits: Limits) -> dic
     for what, rows in slice_tables:
         if what == "difficulty":
             rows.sort(key=score_figures.level)
-    errors: list[gallery.Mistake] = []
-    if after is not None:
-        images = material.images or after.images
-        errors = gallery.worst_errors(
-            after, material.metric, images, number=limits.errors, side_px=limits.picture_side_px
-        )
+    errors, right = _answers(material, limits)
     stages = [_stage_row(name, manifest) for name, manifest in material.manifests.items()]
     return {
         "material": material,
@@ -162,6 +162,8 @@ def _context(material: Material, tests: Sequence[Paired], limits: Limits) -> dic
         "by_question_chart": figures.slices_chart(material, by_question, "question type"),
         "slice_tables": [(what, rows) for what, rows in slice_tables if len(rows) > 1],
         "errors": errors,
+        "right": right,
+        "grid": _grid(material.attention) if any(one.picture.heat for one in (*errors, *right)) else None,
         "confident": any(error.confidence is not None for error in errors),
         "confusions": tables.confusions(after, material.metric, most=10) if after is not None else [],
         "charts": score_figures.score_charts(material),
@@ -255,6 +257,26 @@ def _kinds_chart(material: Material) -> figures.Chart | None:
         return None
     counts = tables.value_counts(material.questions, "task", most=14)
     return figures.bars_chart(counts, "Questions by what they ask about.")
+
+
+def _answers(material: Material, limits: Limits) -> tuple[list[gallery.Answered], list[gallery.Answered]]:
+    """Return the worst errors, and right answers beside them where the model tells where it looked."""
+    after, seen = material.after, material.attention
+    if after is None:
+        return [], []
+    images, side_px = material.images or after.images, limits.picture_side_px
+    errors = gallery.worst_errors(after, material.metric, images, number=limits.errors, side_px=side_px, attention=seen)
+    if seen is None or not any(one.picture.heat for one in errors):
+        return errors, []
+    number = min(_RIGHT_ANSWERS, limits.errors)
+    return errors, gallery.surest_right(after, material.metric, images, seen, number=number, side_px=side_px)
+
+
+def _grid(attention: pa.Table | None) -> str | None:
+    """Return into how many cells a heat map parts the square, in words."""
+    if attention is None:
+        return None
+    return f"{attention['rows'][0].as_py()} by {attention['columns'][0].as_py()}"
 
 
 def _examples(material: Material, limits: Limits) -> list[gallery.Example]:

@@ -54,6 +54,7 @@ def predict(
 ) -> Manifest:
     """Answer questions about pictures; writes `predictions.parquet`, one row a question in the input's order.
 
+    Of a model that tells where it looked, `attention.parquet` lies beside it, one row an answer in the same order.
     A picture that cannot be read or an empty question gives a row without prediction and with the error. Parts that
     are finished when the run is killed are not computed again. Of several processes that `accelerate launch` started
     the first calls this and the others `predict_share`.
@@ -156,6 +157,9 @@ def _predict(run: StageRun, config: PredictConfig, where: Where) -> None:
         "failures": dict(sorted(Counter(one.error.split(":")[0] for one in found if one.error is not None).items())),
     } | ({"unanswerable": unanswerable} if config.unanswerable_below is not None else {})
     run.write_table("predictions", _predictions(rows, found, _label(config, where.adapter, shots)))
+    seen = _attention(rows, found)
+    if seen is not None:
+        run.write_table("attention", seen)
 
 
 def _label(config: PredictConfig, adapter: Path | None, shots: int) -> str:
@@ -237,7 +241,16 @@ def _answer_by_model(
     pace = Pace(config.batch_size, where.workers, process_share())
     folder = run.work / "parts"
     needed = _candidates(table, None)
-    return answer_in_parts(asked, load, folder, wording=wording, search=search, pace=pace, needed_candidates=needed)
+    return answer_in_parts(
+        asked,
+        load,
+        folder,
+        wording=wording,
+        search=search,
+        pace=pace,
+        needed_candidates=needed,
+        explain=config.explain and not config.shuffle_images,  # a map of another picture than the row's misleads
+    )
 
 
 def _answer_by_provider(
@@ -297,3 +310,27 @@ def _predictions(rows: list[dict[str, Any]], found: list[Found], model: str) -> 
         for row, one in zip(rows, found, strict=True)
     ]
     return pa.Table.from_pylist(values, schema=PREDICTION_COLUMNS)
+
+
+def _attention(rows: list[dict[str, Any]], found: list[Found]) -> pa.Table | None:
+    """Return where the model looked for each answer, or None if it does not tell."""
+    import numpy as np
+    import pyarrow as pa
+
+    from shelfqa.records import attention_columns
+
+    told = [
+        (row["question_id"], one.attention) for row, one in zip(rows, found, strict=True) if one.attention is not None
+    ]
+    if not told:
+        return None
+    height, width = told[0][1].shape
+    # Digits beyond half precision's are worth nothing here, and would double the file.
+    halved = np.stack([seen for _, seen in told]).astype(np.float16).astype(np.float32)
+    columns = [
+        pa.array([name for name, _ in told], type=pa.string()),
+        pa.array([height] * len(told)),
+        pa.array([width] * len(told)),
+        pa.FixedSizeListArray.from_arrays(pa.array(halved.ravel()), height * width),
+    ]
+    return pa.table(columns, schema=attention_columns(height * width))

@@ -11,7 +11,7 @@ from typing import Annotated
 import pyarrow as pa
 from msgspec import Meta
 
-from shelfqa.artifacts import Manifest, StageRun, build, read_manifest, read_table
+from shelfqa.artifacts import Manifest, StageRun, build, fingerprint, read_manifest, read_table
 from shelfqa.config import Config
 from shelfqa.errors import ConfigError, InputError
 from shelfqa.metrics.comparison import read_scored
@@ -21,6 +21,7 @@ from shelfqa.report.page import Limits, render
 from shelfqa.report.tables import paired_tests, results
 
 SCORES = "scores.parquet"
+ATTENTION = "attention"
 
 
 class ReportConfig(Config, frozen=True, kw_only=True):
@@ -49,7 +50,7 @@ class ReportInputs:
     split: Path | None = None
     train: Path | None = None
     predictions: Mapping[str, Path] = field(default_factory=dict)
-    """Folders of `predict`, for their settings and times."""
+    """Folders of `predict`, for their settings and times, and where the model looked."""
     before: str | None = None
     """Name of the scores before training."""
     after: str | None = None
@@ -145,12 +146,14 @@ def read_material(inputs: ReportInputs, config: ReportConfig) -> Material:
     manifests = _manifests(inputs)
     roots = [manifest.images for manifest in manifests.values() if manifest.images is not None]
     images = images or (Path(roots[0]) if roots else None)
+    after = by_name.get(inputs.after or "") or next(iter(seeing), None)
     return Material(
         title=config.title or inputs.name,
         models=tuple(models),
         metric=config.metric,
         before=by_name.get(inputs.before or ""),
-        after=by_name.get(inputs.after or "") or next(iter(seeing), None),
+        after=after,
+        attention=_attention(inputs, after.name) if after is not None else None,
         manifests=manifests,
         card=_card(inputs, manifests, images),
         questions=_table(inputs.split or inputs.questions, "questions"),
@@ -174,6 +177,17 @@ def _scored(name: str, folder: Path) -> ScoredModel:
     return ScoredModel(
         name=name, summary=read.summary, table=read.table, images=Path(root) if root is not None else None
     )
+
+
+def _attention(inputs: ReportInputs, name: str) -> pa.Table | None:
+    """Return where a model looked, if it tells, and its answers have been scored since."""
+    folder = inputs.predictions.get(name)
+    if folder is None or not (folder / f"{ATTENTION}.parquet").is_file():
+        return None
+    scored = read_manifest(inputs.scores[name], missing_ok=True)
+    if scored is None or scored.inputs.get("predictions") != fingerprint(folder):
+        return None
+    return read_table(folder, ATTENTION, ("question_id", "rows", "columns", "shares"))
 
 
 def _manifests(inputs: ReportInputs) -> dict[str, Manifest]:

@@ -18,21 +18,18 @@ _LAST = "last.pt"
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
-    """Write `state`, together with the state of all random numbers, over the last checkpoint.
+    """Write `state` over the last checkpoint.
 
     Raises:
         StorageError: if the disk is full; the last checkpoint is as it was.
 
     """
-    write_atomically(folder / _LAST, _to_bytes(state | {"random": _random_state()}))
+    write_atomically(folder / _LAST, _to_bytes(state))
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any] | None:
-    """Return the state that was saved last, and put random numbers back to where they were; None if there is none."""
-    state = _read(folder / _LAST)
-    if state is not None:
-        _set_random_state(state["random"])
-    return state
+    """Return the state that was saved last, None if there is none."""
+    return _read(folder / _LAST)
 
 
 def save_weights(folder: Path, step: int, weights: dict[str, Tensor]) -> None:
@@ -75,7 +72,8 @@ def _read(path: Path) -> dict[str, Any] | None:
     return value
 
 
-def _random_state() -> dict[str, Any]:
+def random_state() -> dict[str, Any]:
+    """Return the state of all random numbers."""
     name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
     return {
         "python": random.getstate(),
@@ -85,7 +83,8 @@ def _random_state() -> dict[str, Any]:
     }
 
 
-def _set_random_state(state: dict[str, Any]) -> None:
+def set_random_state(state: dict[str, Any]) -> None:
+    """Put random numbers back to where `random_state` found them."""
     random.setstate(state["python"])
     name, keys, *rest = state["numpy"]
     np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))

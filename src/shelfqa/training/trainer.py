@@ -1,45 +1,54 @@
-"""The training loop: AdamW, warm-up and decay, evaluation by real answers, early stopping, exact resumption."""
+"""The training loop: AdamW, warm-up and decay, accumulation, evaluation by real answers, early stopping, resumption."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from shelfqa.errors import UserError
-from shelfqa.models.base import Decoding, Query, VqaModel
-from shelfqa.models.batching import BatchSize, answer_in_batches
-from shelfqa.progress import progress
+from shelfqa.errors import InputError, UserError
+from shelfqa.models.base import Query, VqaModel
 from shelfqa.text import normalize_answer
-from shelfqa.training.checkpoint import (
-    forget_weights,
-    load_checkpoint,
-    load_weights,
-    save_checkpoint,
-    save_weights,
-)
-from shelfqa.training.data import Sample, epoch_batches
+from shelfqa.training.data import Sample, epoch_batches, share_of
+from shelfqa.training.distributed import ALONE, Processes
+from shelfqa.training.evaluation import Evaluation, Evaluator
+from shelfqa.training.faults import Fault, Inquiry, named, nothing_learned, overflow, why_not_finite
 from shelfqa.training.features import FeatureSource
+from shelfqa.training.lengths import measured
+from shelfqa.training.optimisation import (
+    Arithmetic,
+    build_optimizer,
+    clip,
+    rate_factor,
+    recompute_activations,
+)
+from shelfqa.training.run_state import RunState
 from shelfqa.training.settings import Settings
+from shelfqa.training.sharding import Sharded
+from shelfqa.training.trackers import Trackers
 
 _HISTORY_ROWS = 100
 """About how many rows the history has between evaluations, over the whole run."""
-_IMAGES_AN_EVALUATION = 32
-_ADAM_EPSILON = 1e-8
 
 
-class Evaluation(NamedTuple):
-    """How the model does on the validation samples."""
+class Cost(NamedTuple):
+    """What a run took, its resumptions counted in; each process knows its own memory alone."""
 
-    loss: float | None
-    exact_match: float
+    seconds: float
+    evaluation_seconds: float
+    samples: int
+    skipped_steps: int
+    """Steps that were not taken because fp16 overflowed."""
+    peak_memory_bytes: int
+    """Of the GPU, or of the process where there is none."""
 
 
 class Result(NamedTuple):
@@ -51,6 +60,7 @@ class Result(NamedTuple):
     best_exact_match: float
     first_exact_match: float
     stopped_early: bool
+    cost: Cost
 
 
 class Trainer:
@@ -64,160 +74,310 @@ class Trainer:
         validation: Sequence[Sample],
         settings: Settings,
         work: Path,
+        *,
+        processes: Processes = ALONE,
+        shards: bool = False,
     ) -> None:
+        """Prepare to train.
+
+        Args:
+            model: with what is to be trained made trainable.
+            source: features of the pictures of all samples.
+            train: samples that can be learned.
+            validation: what to evaluate on.
+            settings: of the run.
+            work: a folder that survives a kill, the same for all processes.
+            processes: those that train together.
+            shards: whether each process keeps a shard of the weights only, from `run` on.
+
+        Raises:
+            InputError: if no token of a sample's answer would enter the loss.
+
+        """
         self.model = model
         self.source = source
         self.train_samples = train
-        self.validation = validation
         self.settings = settings
         self.work = work
-        self.weights: dict[str, Tensor] = {
-            name: weight for name, weight in model.module.named_parameters() if weight.requires_grad
-        }
+        self.processes = processes
+        if settings.gradient_checkpointing:
+            recompute_activations(model.module, model.name)
+        self.arithmetic = Arithmetic(settings.precision, model.module, model.device)
         self._kept_in_evaluation = self._parts_kept_in_evaluation()
-        self.optimizer = self._optimizer()
-        kind = _arithmetic(settings.precision, model.device)
-        self._autocast_type = kind
-        self._scaler = torch.amp.GradScaler(model.device.type, enabled=kind is torch.float16)
+        self.measures = measured(model, train, source)
+        self._terms, self.lengths = self.measures.terms, self.measures.lengths
+        unlearnable = [sample for sample, terms in zip(train, self._terms, strict=True) if terms < 1]
+        if unlearnable:
+            raise InputError(
+                f"No token of the answers to {named(unlearnable)} would enter the loss: leave these rows out."
+            )
         answers = (normalize_answer(sample.answer) for sample in train) if model.needs_candidates else ()
-        self._candidates = tuple(dict.fromkeys(answers))
-        self._answered_at_once = BatchSize(settings.batch_size)
-        self._batches = lru_cache(maxsize=2)(self._epoch)
+        self._evaluator = Evaluator(
+            model,
+            source,
+            validation,
+            candidates=tuple(dict.fromkeys(answers)),
+            batch_size=settings.batch_size,
+            arithmetic=self.arithmetic,
+            processes=ALONE if shards else processes,  # with shards all have to do the same at the same time
+        )
+        self.batches = lru_cache(maxsize=2)(self._batches)
         self.total_steps = self._count_steps()
-        self.state: dict[str, Any] = {
-            "step": 0, "epoch": 0, "position": 0, "history": [], "best_step": 0, "best": -1.0, "since_best": 0,
-            "loss_sum": 0.0, "loss_count": 0, "seconds": 0.0, "stopped": False,
-        }  # fmt: skip
+        self._run = RunState(work, processes, scales_loss=self.scales_loss)
+        self._shards = shards
+        self._take_weights(Sharded(model, shards=False))
 
-    def _optimizer(self) -> torch.optim.AdamW:
-        groups: dict[tuple[bool, bool], list[Tensor]] = {}
-        for name, weight in self.weights.items():
-            groups.setdefault((".modules_to_save." in name, weight.ndim > 1), []).append(weight)
-        return torch.optim.AdamW(
-            [
-                {
-                    "params": weights,
-                    "lr": 0.0,
-                    "top_rate": self.settings.full_learning_rate if whole else self.settings.learning_rate,
-                    "weight_decay": self.settings.weight_decay if matrix else 0.0,
-                }
-                for (whole, matrix), weights in groups.items()
-            ],
-            eps=_ADAM_EPSILON,
+    def _take_weights(self, sharded: Sharded) -> None:
+        self._sharded = sharded
+        self.weights: dict[str, Tensor] = {
+            name: weight for name, weight in self.model.module.named_parameters() if weight.requires_grad
+        }
+        self.optimizer = build_optimizer(self.weights, self.settings)
+        self._run.holds(self.weights, self.optimizer)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """How far the run has come."""
+        return self._run.values
+
+    @property
+    def scales_loss(self) -> bool:
+        """Whether the loss is multiplied so that small gradients do not vanish."""
+        return self.arithmetic.precision == "fp16"
+
+    def _batches(self, epoch: int) -> list[list[int]]:
+        """Return the positions of the samples of each batch of an epoch."""
+        settings = self.settings
+        return epoch_batches(
+            self.train_samples, settings.batch_size, seed=settings.seed, epoch=epoch, lengths=self.lengths
         )
 
-    def _epoch(self, epoch: int) -> list[list[int]]:
-        return epoch_batches(self.train_samples, self.settings.batch_size, seed=self.settings.seed, epoch=epoch)
+    def padding_share(self) -> float | None:
+        """Return which share of the first epoch's tokens is padding, None where the model does not write."""
+        return self.lengths.padding_share(self.batches(0), self.train_samples) if self.lengths is not None else None
 
     def _count_steps(self) -> int:
-        steps = sum(len(self._batches(epoch)) for epoch in range(self.settings.epochs))
+        steps = sum(-(-len(self.batches(epoch)) // self.settings.accumulation) for epoch in range(self.settings.epochs))
         return min(steps, self.settings.max_steps or steps)
 
-    def rate_factor(self, step: int) -> float:
-        """Return the share of the highest learning rate at `step`, counted from 0."""
-        warmup = max(1, round(self.settings.warmup_ratio * self.total_steps))
-        if step < warmup:
-            return (step + 1) / warmup
-        done = (step - warmup) / max(1, self.total_steps - warmup)
-        if self.settings.schedule == "cosine":
-            return 0.5 * (1 + math.cos(math.pi * done))
-        return 1 - done if self.settings.schedule == "linear" else 1.0
-
-    def run(self) -> Result:
-        """Train from the last checkpoint, or from the start, to the end.
+    def run(self, trackers: Trackers | None = None) -> Result:
+        """Train from the last checkpoint, or from the start, to the end; `trackers` take the history as it grows.
 
         Raises:
-            UserError: if the loss is not a number any more.
+            UserError: if training breaks down; the last checkpoint and the best weights stay.
             StorageError: if the disk is full.
 
         """
-        if not self._restore():
-            self._record(self.evaluate())
-            self._checkpoint()
-        started = time.monotonic() - self.state["seconds"]
+        self.processes.begin_alike(self.weights.values())
+        if self._shards:
+            self._take_weights(Sharded(self.model, shards=True))
+        self._run.begin(trackers)
+        if not self._run.restore():
+            evaluation = self.evaluate()
+            self._run.watch.begins_at(evaluation.loss)
+            self._record(evaluation)
+            self._run.save()
+        state = self.state
         row_every = max(1, self.total_steps // _HISTORY_ROWS)
         evaluate_every = self.settings.evaluate_every
-        with progress("train", self.total_steps) as tick:
-            for batch, ends_epoch in self._remaining():
-                loss = self._step(batch)
-                state = self.state
-                state["loss_sum"] += loss
-                state["loss_count"] += 1
-                state["seconds"] = time.monotonic() - started
+        with self.processes.progress("train", self.total_steps, done=state["step"]) as tick:
+            for batches, ends_epoch in self._remaining():
+                loss = self._step(batches)
+                self._run.count(loss, sum(map(len, batches)))
                 last = state["step"] == self.total_steps
                 if last or (state["step"] % evaluate_every == 0 if evaluate_every else ends_epoch):
                     self._record(self.evaluate())
                     state["stopped"] = state["since_best"] >= self.settings.patience
-                    self._checkpoint()
+                    self._run.save()
                 elif state["step"] % row_every == 0:
                     self._record(None)
                 if state["step"] % self.settings.checkpoint_every == 0:
-                    self._checkpoint()
+                    self._run.save()
                 tick(state["step"], f"loss {loss:.3f}  best exact match {max(state['best'], 0):.3f}")
-        self._load(load_weights(self.work, self.state["best_step"]))
+        self._run.load_best()
+        self._sharded.make_whole()
         self.model.module.eval()
         return Result(
-            self.state["history"],
-            self.state["step"],
-            self.state["best_step"],
-            self.state["best"],
-            self.state["history"][0]["validation_exact_match"],
-            bool(self.state["stopped"]) and self.state["step"] < self.total_steps,
+            state["history"],
+            state["step"],
+            state["best_step"],
+            state["best"],
+            state["history"][0]["validation_exact_match"],
+            bool(state["stopped"]) and state["step"] < self.total_steps,
+            Cost(
+                round(state["seconds"], 2),
+                round(state["evaluation_seconds"], 2),
+                state["samples"],
+                self._run.scale.skipped,
+                state["peak_memory_bytes"],
+            ),
         )
 
-    def _remaining(self) -> Iterator[tuple[list[Sample], bool]]:
-        """Yield the batches that are still to do, and move the position on after each."""
+    def _remaining(self) -> Iterator[tuple[list[list[int]], bool]]:
+        """Yield what is still to do, the batches of a step at once, and move the position on after each."""
         state = self.state
         while state["step"] < self.total_steps and not state["stopped"]:
-            batches = self._batches(state["epoch"])
-            rows = batches[state["position"]]
-            ends = state["position"] + 1 == len(batches)
+            batches = self.batches(state["epoch"])
+            end = state["position"] + self.settings.accumulation
+            step = batches[state["position"] : end]
+            ends = end >= len(batches)
             state["step"] += 1
-            state["position"] = 0 if ends else state["position"] + 1
+            state["position"] = 0 if ends else end
             state["epoch"] += ends
-            yield [self.train_samples[row] for row in rows], ends
+            yield step, ends
 
-    def _step(self, batch: list[Sample]) -> float:
-        step = self.state["step"]
-        self._training_mode()
-        factor = self.rate_factor(step - 1)
+    def _record(self, evaluation: Evaluation | None) -> None:
+        state = self.state
+        epoch = state["epoch"] + state["position"] / len(self.batches(state["epoch"]))
+        self._run.record(epoch, self.optimizer.param_groups[0]["lr"], evaluation)
+
+    def _step(self, batches: Sequence[Sequence[int]]) -> float:
+        """Take a step on the answers of all batches, given by their positions; return the mean loss."""
+        step, scale = self.state["step"], self._run.scale
+        rows = [row for batch in batches for row in batch]
+        samples = [self.train_samples[row] for row in rows]
+        factor = rate_factor(
+            step - 1, self.total_steps, warmup_ratio=self.settings.warmup_ratio, schedule=self.settings.schedule
+        )
         for group in self.optimizer.param_groups:
             group["lr"] = group["top_rate"] * factor
-        with self._autocast():
-            loss = self._loss(batch)
+        self.training_mode()
+        self._seed_dropout()
+        self.optimizer.zero_grad(set_to_none=True)
+        with self.processes.together():
+            mine = self._accumulate(batches, rows)
+        loss = self.processes.sum([mine])[0]
+        if not self._sharded.active:
+            self.processes.add_gradients(self.weights.values())
+        norm = clip(self.weights.values(), self.settings.max_grad_norm, scale.value)
+        fault = self._run.watch.look(step, loss, samples)
+        if step == 1 and norm == 0 and self.state["best"] < 1 and self._has_choice(samples):
+            fault = nothing_learned(loss, self.groups())
+        if math.isfinite(norm):
+            self.optimizer.step()
+            scale.held()
+        elif self.scales_loss:
+            scale.overflowed()
+            fault = overflow("at every scale of the loss") if scale.exhausted else fault
+        else:
+            fault = Fault(f"the gradient's norm is {norm}", "Lower the rate")
+        if fault is not None:
+            with self.processes.together():
+                raise self._broken(fault, samples)
+        return loss
+
+    def _has_choice(self, samples: Sequence[Sample]) -> bool:
+        """Say whether there is anything to tell the answers of a step from: of models of lists, another answer."""
+        return not self.model.needs_candidates or len({normalize_answer(sample.answer) for sample in samples}) > 1
+
+    def _accumulate(self, batches: Sequence[Sequence[int]], rows: Sequence[int]) -> float:
+        """Add up the gradients of this process's share of a step; return its part in the step's mean loss.
+
+        Args:
+            batches: the batches of the step.
+            rows: positions of all samples of the step.
+
+        """
+        rank, number = self.processes.rank, self.processes.number
+        terms = sum(self._terms[row] for row in rows)
+        choices = tuple(dict.fromkeys(normalize_answer(self.train_samples[row].answer) for row in rows))
+        mine = share_of(self.train_samples, batches, rank=rank, number=number)
+        loss = sum(self._backward(batch, terms, choices) for batch in mine)
+        if self._sharded.active:  # a process with fewer batches takes part in the passes of the others, for nothing
+            most = len(share_of(self.train_samples, batches, rank=0, number=number))
+            for _ in range(most - len(mine)):
+                self._backward(rows[:1], terms, choices, counts=False)
+        return loss
+
+    def _backward(self, rows: Sequence[int], terms: int, choices: tuple[str, ...], *, counts: bool = True) -> float:
+        """Add the gradients of a batch to those of the step; return the batch's part in the step's mean loss.
+
+        Args:
+            rows: positions of the batch's samples.
+            terms: how many terms the loss of the whole step is the mean of.
+            choices: the distinct answers of the whole step.
+            counts: whether the batch has a part in the step at all.
+
+        """
+        samples = [self.train_samples[row] for row in rows]
+        with self.arithmetic():
+            loss = self._sharded.inside(lambda: self.loss(samples, choices))
         value = float(loss.detach())
         if not math.isfinite(value):
-            raise self._diverged(f"the loss is {value}", batch)
-        self.optimizer.zero_grad(set_to_none=True)
-        self._scaler.scale(loss).backward()
-        self._scaler.unscale_(self.optimizer)
-        norm = float(torch.nn.utils.clip_grad_norm_(self.weights.values(), self.settings.max_grad_norm))
-        if not math.isfinite(norm) and not self._scaler.is_enabled():
-            raise self._diverged(f"the gradient's norm is {norm}", batch)
-        self._scaler.step(self.optimizer)
-        self._scaler.update()
-        if self._scaler.is_enabled() and self._scaler.get_scale() < 1:
-            raise self._diverged("fp16 overflows at every loss scale (try --precision bf16 or fp32)", batch)
-        return value
+            raise self._broken(self.why_not_finite(value, samples, choices), samples)
+        if not loss.requires_grad:
+            raise self._broken(nothing_learned(value, self.groups()), samples)
+        share = sum(self._terms[row] for row in rows) / terms if counts else 0.0
+        averaged = self.processes.number if self._sharded.active else 1  # over the processes, with shards
+        (loss * (share * self._run.scale.value * averaged)).backward()
+        return value * share
 
-    def _diverged(self, what: str, batch: Sequence[Sample]) -> UserError:
-        ids = ", ".join(sample.question_id for sample in batch[:8])
-        more = f" and {len(batch) - 8} more" if len(batch) > 8 else ""
-        last = max((row["step"] for row in self.state["history"]), default=0)
-        return UserError(
-            f"Training broke down at step {self.state['step']}: {what}, on questions {ids}{more}. The best weights so "
-            f"far (step {self.state['best_step']} of {last} recorded) are kept in {str(self.work)!r}. Look at these "
-            f"questions' pictures, or lower the rate, now {self.settings.learning_rate:g} (--learning-rate)."
+    def loss(self, samples: Sequence[Sample], choices: tuple[str, ...] = ()) -> Tensor:
+        """Return the mean loss over the answers; `choices` are more answers that a model of lists tells them from."""
+        images = sorted({sample.image for sample in samples})
+        place = {image: position for position, image in enumerate(images)}
+        candidates = choices if self.model.needs_candidates else ()
+        return self.model.loss(
+            self.source.features(images),
+            [Query(sample.question, (place[sample.image],), candidates=candidates) for sample in samples],
+            [sample.answer for sample in samples],
         )
 
-    def _training_mode(self) -> None:
+    def evaluate(self) -> Evaluation:
+        """Answer the validation questions and compare; the loss is over the answers that can be learned."""
+        self._run.measure()
+        started = time.monotonic()
+        evaluation = self._sharded.inside(self._evaluator.run)
+        self._run.measure()
+        self.state["evaluation_seconds"] += time.monotonic() - started
+        return evaluation
+
+    def _seed_dropout(self) -> None:
+        """Let what a step drops depend on seed, step and process alone, whatever happened before."""
+        seed = np.random.SeedSequence([self.settings.seed, self.state["step"], self.processes.rank])
+        torch.manual_seed(int(seed.generate_state(1, np.uint64)[0]))
+
+    def why_not_finite(self, value: float, samples: Sequence[Sample], choices: tuple[str, ...] = ()) -> Fault:
+        """Return why the loss of some samples is no finite number; the model has its best weights then."""
+        if self._sharded.active:  # a process alone cannot try anything
+            return Fault(f"the loss is {value}", "Lower the rate, or train in one process to be told more")
+
+        def in_fp32(some: Sequence[Sample]) -> float:
+            with torch.no_grad():
+                return float(self.loss(some, choices))
+
+        def as_before(some: Sequence[Sample]) -> float:
+            with self.arithmetic():
+                return in_fp32(some)
+
+        in_float32 = in_fp32 if self.scales_loss else None
+        inquiry = Inquiry(self.model, self.source, as_before, in_float32, self._run.load_best)
+        return why_not_finite(value, samples, inquiry)
+
+    def _broken(self, fault: Fault, batch: Sequence[Sample]) -> UserError:
+        last = max((row["step"] for row in self.state["history"]), default=0)
+        return UserError(
+            f"Training broke down at step {self.state['step']}: {fault.what}, on {named(batch)}. {fault.advice}; the "
+            f"rate is {self.settings.learning_rate:g} (--learning-rate). The best weights so far (step "
+            f"{self.state['best_step']} of {last} recorded) are kept in {str(self.work)!r}."
+        )
+
+    def groups(self) -> list[str]:
+        """Return the names of the module groups that are trained."""
+        return sorted({self.model.group_of(name) or "other" for name in self.weights})
+
+    def training_mode(self) -> None:
+        """Let dropout drop, but in what is not trained of the tower."""
         self.model.module.train()
         for part in self._kept_in_evaluation:
             part.training = False
 
     def _parts_kept_in_evaluation(self) -> list[torch.nn.Module]:
         """Return what keeps its statistics and drops nothing: batch norms, and a tower that is not trained."""
-        trains_vision = any(self.model.group_of(name) == "vision" for name in self.weights)
+        named_weights = self.model.module.named_parameters()
+        trains_vision = any(
+            self.model.group_of(name) == "vision" for name, weight in named_weights if weight.requires_grad
+        )
         return [
             part
             for name, part in self.model.module.named_modules()
@@ -225,117 +385,6 @@ class Trainer:
             or (self.model.group_of(name) == "vision" and not trains_vision)
         ]
 
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if self._autocast_type is None:
-            return nullcontext()
-        context: AbstractContextManager[Any] = torch.autocast(self.model.device.type, self._autocast_type)
-        return context
-
-    def _loss(self, batch: Sequence[Sample]) -> Tensor:
-        images = sorted({sample.image for sample in batch})
-        place = {image: position for position, image in enumerate(images)}
-        return self.model.loss(
-            self.source.features(images),
-            [Query(sample.question, (place[sample.image],)) for sample in batch],
-            [sample.answer for sample in batch],
-        )
-
-    def evaluate(self) -> Evaluation:
-        """Answer the validation questions and compare; the loss is over the answers that can be learned."""
-        self.model.module.eval()
-        right, loss_sum, measured = 0, 0.0, 0
-        with torch.no_grad(), self._autocast():
-            for block in _by_images(self.validation, _IMAGES_AN_EVALUATION):
-                images = sorted({sample.image for sample in block})
-                place = {image: position for position, image in enumerate(images)}
-                features = self.source.features(images)
-                queries = [
-                    Query(sample.question, (place[sample.image],), candidates=self._candidates) for sample in block
-                ]
-                answers = [sample.answer for sample in block]
-                found = answer_in_batches(self.model, features, queries, Decoding(top_k=1), self._answered_at_once)
-                right += sum(
-                    bool(best) and normalize_answer(best[0].text) == normalize_answer(answer)
-                    for best, answer in zip(found, answers, strict=True)
-                )
-                rows = [row for row, yes in enumerate(self.model.learnable(answers)) if yes]
-                for start in range(0, len(rows), self.settings.batch_size):
-                    some = rows[start : start + self.settings.batch_size]
-                    asked = [queries[row]._replace(candidates=()) for row in some]
-                    loss = self.model.loss(features, asked, [answers[row] for row in some])
-                    loss_sum += float(loss) * len(some)
-                    measured += len(some)
-        return Evaluation(loss_sum / measured if measured else None, right / len(self.validation))
-
-    def _record(self, evaluation: Evaluation | None) -> None:
-        """Add a row to the history; keep the weights if they are the best so far (of equals, the earlier)."""
-        state = self.state
-        state["history"].append(
-            {
-                "step": state["step"],
-                "epoch": state["epoch"] + state["position"] / len(self._batches(state["epoch"])),
-                "train_loss": state["loss_sum"] / state["loss_count"] if state["loss_count"] else None,
-                "learning_rate": self.optimizer.param_groups[0]["lr"],
-                "validation_loss": evaluation.loss if evaluation else None,
-                "validation_exact_match": evaluation.exact_match if evaluation else None,
-                "seconds": round(state["seconds"], 3),
-            }
-        )
-        state["loss_sum"], state["loss_count"] = 0.0, 0
-        if evaluation is None:
-            return
-        if evaluation.exact_match > state["best"]:
-            save_weights(self.work, state["step"], {name: weight.detach() for name, weight in self.weights.items()})
-            state.update(best=evaluation.exact_match, best_step=state["step"], since_best=0)
-        else:
-            state["since_best"] += 1
-
-    def _checkpoint(self) -> None:
-        save_checkpoint(
-            self.work,
-            {
-                "state": self.state,
-                "weights": {name: weight.detach() for name, weight in self.weights.items()},
-                "optimizer": self.optimizer.state_dict(),
-                "scaler": self._scaler.state_dict(),
-            },
-        )
-        forget_weights(self.work, but=self.state["best_step"])
-
-    def _restore(self) -> bool:
-        found = load_checkpoint(self.work)
-        if found is None or found["weights"].keys() != self.weights.keys():
-            return False
-        self.state = found["state"]
-        self._load(found["weights"])
-        self.optimizer.load_state_dict(found["optimizer"])
-        self._scaler.load_state_dict(found["scaler"])
-        return True
-
-    def _load(self, weights: dict[str, Tensor]) -> None:
-        with torch.no_grad():
-            for name, weight in self.weights.items():
-                weight.copy_(weights[name])
-
-
-def _by_images(samples: Sequence[Sample], images: int) -> Iterator[list[Sample]]:
-    """Yield runs of samples, sorted by picture, that are about at most `images` pictures."""
-    block: list[Sample] = []
-    seen: set[int] = set()
-    for sample in samples:
-        if sample.image not in seen and len(seen) == images:
-            yield block
-            block, seen = [], set()
-        block.append(sample)
-        seen.add(sample.image)
-    if block:
-        yield block
-
-
-def _arithmetic(precision: str, device: torch.device) -> torch.dtype | None:
-    """Return the type to compute in under autocast; None is plain float32."""
-    if precision == "auto":
-        if device.type != "cuda":
-            return None
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Return the context that the model computes in."""
+        return self.arithmetic()

@@ -1,7 +1,8 @@
 """Whatever else transformers' AutoModelForImageTextToText loads, as its processor and `generate` run it.
 
-Nothing is shared among the questions of a picture: that takes knowledge of a model's parts, which `chat` has. So this
-is the slower way, for models that came out since, and for FlashAttention, which takes none of the masks of `chat`.
+Of the prompts nothing is shared among the questions of a picture: that takes knowledge of a model's parts, which `chat`
+has. So this is the slower way, for models that came out since, and for FlashAttention, which takes none of the masks of
+`chat`. The tower sees a picture once, where it takes pictures one a row.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from torch.nn.functional import pad
 from shelfqa.errors import InputError
 from shelfqa.models.adapters import chat_prompts
 from shelfqa.models.adapters.chat_processor import chat_processor
+from shelfqa.models.adapters.distinct_pictures import DistinctPictures
 from shelfqa.models.adapters.generation import best_sequences, expanded_before, score_candidates
-from shelfqa.models.base import Decoding, Features, Loading, PictureInputs, Query, Truncation, VqaModel, all_places
+from shelfqa.models.base import Decoding, Features, Loading, PictureInputs, Query, TokenCount, VqaModel, all_places
 from shelfqa.models.decoding.answers import number_of_beams
 from shelfqa.records import Answer
 
@@ -65,6 +67,7 @@ class AnyChatVqa(VqaModel):
         self._after = {"attention_mask": 1, "mm_token_type_ids": 0, "token_type_ids": 0}
         if self._model_type == "paligemma":
             self._after["token_type_ids"] = 1  # read in one direction
+        self._distinct = DistinctPictures(module)
         self._keeps_few = "logits_to_keep" in inspect.signature(module.forward).parameters
 
     @classmethod
@@ -101,10 +104,11 @@ class AnyChatVqa(VqaModel):
 
             return score_candidates(queries, decoding.top_k, likelihoods, at_once=_SCORED_AT_ONCE)
         beams = number_of_beams(self.beams, decoding)
-        fed = self._fed(features, [query for query in queries for _ in range(beams)])
+        repeated = [query for query in queries for _ in range(beams)]
+        fed = self._fed(features, repeated)
 
         def generate(**settings: Any) -> Any:
-            with expanded_before(self.module):
+            with expanded_before(self.module), self._distinct.once_each(_pictures(repeated)):
                 return self.module.generate(**fed, **settings)
 
         start = fed["input_ids"].shape[1]
@@ -135,7 +139,9 @@ class AnyChatVqa(VqaModel):
             if name in fed:
                 fed[name] = pad(fed[name], (0, longest), value=value)
         few = {"logits_to_keep": longest + 1} if self._keeps_few else {}
-        scores = self.module(**fed, **few, use_cache=False).logits[:, -longest - 1 :].float().log_softmax(-1)
+        with self._distinct.once_each(_pictures(queries)):
+            logits = self.module(**fed, **few, use_cache=False).logits
+        scores = logits[:, -longest - 1 :].float().log_softmax(-1)
         return [
             _Scores(row[torch.arange(len(ids)), ids], row[len(ids), self.ends])
             for row, ids in zip(scores, wanted, strict=True)
@@ -195,14 +201,54 @@ class AnyChatVqa(VqaModel):
         groups = {"vision": called(_VISION), "connector": called(_CONNECTOR), "language": children}
         return {group: prefixes for group, prefixes in groups.items() if prefixes}
 
-    def truncation(self, questions: Sequence[str], answers: Sequence[str]) -> Truncation:
-        """Nothing is cut."""
-        return Truncation(0, 0)
+    def token_counts(
+        self, questions: Sequence[str], answers: Sequence[str], pictures: Sequence[int]
+    ) -> list[TokenCount]:
+        """Count prompts with their picture, and answers with their ends; nothing is cut, however long."""
+        asked = {question: self._prompt_tokens(question) for question in dict.fromkeys(questions)}
+        said = {answer: len(self._labels(answer)) + 1 for answer in dict.fromkeys(answers)}
+        most = int(getattr(self.module.config.get_text_config(), "max_position_embeddings", 1 << 20))
+        return [
+            TokenCount(
+                asked[question],
+                said[answer],
+                picture,
+                beyond=max(0, asked[question] + said[answer] + picture - most),
+            )
+            for question, answer, picture in zip(questions, answers, pictures, strict=True)
+        ]
+
+    def picture_tokens(self, picture: PictureInputs) -> int:
+        """Return how many more tokens a prompt has with the picture."""
+        fed = self.fed([self.prompt(Query("", (0,)))], [[_picture(picture["pixels"])]])
+        return int(fed["input_ids"].shape[1]) - self._prompt_tokens("")
+
+    def read_back(self, answers: Sequence[str]) -> list[str]:
+        """Return the answers as their tokens are decoded."""
+        decode = self._tokenizer.decode
+        return [str(decode(self._labels(answer), skip_special_tokens=True)).strip() for answer in answers]
+
+    def _prompt_tokens(self, question: str) -> int:
+        """Return the number of tokens of a prompt about a picture, those of the picture not counted in."""
+        text = self.prompt(Query(question, (0,)))
+        starts = bool(self._tokenizer.bos_token) and text.startswith(self._tokenizer.bos_token)
+        placeholder = str(getattr(self.processor, "image_token", ""))
+        ids = self._tokenizer(text, add_special_tokens=not starts)["input_ids"]
+        return len(ids) - int(ids.count(self._tokenizer.convert_tokens_to_ids(placeholder)))
+
+    def _labels(self, answer: str) -> tuple[int, ...]:
+        return chat_prompts.ids_after(self._tokenizer, self._tail(Query("", ())), answer)
 
     def save_pretrained(self, folder: Path) -> None:
         """Write weights, configuration and processor."""
         self.module.save_pretrained(folder)
         self.processor.save_pretrained(folder)
+
+
+def _pictures(queries: Sequence[Query]) -> list[int] | None:
+    """Return the picture that each query shows, None if one shows several or none."""
+    shown = [all_places(query) for query in queries]
+    return [places[0] for places in shown] if all(len(places) == 1 for places in shown) else None
 
 
 def _picture(pixels: Tensor) -> Image.Image:

@@ -20,8 +20,8 @@ from torch.nn.functional import cross_entropy
 from shelfqa.models.adapters.blip_tower import BlipTower
 from shelfqa.models.adapters.generation import best_sequences, score_candidates
 from shelfqa.models.adapters.shared_rows import SharedRows
-from shelfqa.models.adapters.texts import count_longer, padded
-from shelfqa.models.base import Decoding, Features, Loading, Query, Truncation
+from shelfqa.models.adapters.texts import counted, padded, token_lengths
+from shelfqa.models.base import Decoding, Features, Loading, Query, TokenCount
 from shelfqa.records import Answer
 
 _IGNORED_LABEL = -100
@@ -124,12 +124,22 @@ class BlipVqa(BlipTower):
             "language": ("text_encoder", "text_decoder"),
         }
 
-    def truncation(self, questions: Sequence[str], answers: Sequence[str]) -> Truncation:
-        """Count texts beyond the limits, special tokens counted in."""
-        return Truncation(
-            count_longer(self.tokenizer, questions, self._max_tokens),
-            count_longer(self.tokenizer, [answer.lower() for answer in answers], _MAX_ANSWER_TOKENS),
+    def token_counts(
+        self, questions: Sequence[str], answers: Sequence[str], pictures: Sequence[int]
+    ) -> list[TokenCount]:
+        """Count texts; of an answer's special tokens the end alone."""
+        return counted(
+            token_lengths(self.tokenizer, questions),
+            [length - 1 for length in token_lengths(self.tokenizer, [answer.lower() for answer in answers])],
+            pictures,
+            most_question=self._max_tokens,
+            most_answer=_MAX_ANSWER_TOKENS - 1,
         )
+
+    def read_back(self, answers: Sequence[str]) -> list[str]:
+        """Return the answers as their tokens are decoded."""
+        tokens = self._answer_tokens(answers)["input_ids"]
+        return [text.strip() for text in self.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
 
     def save_pretrained(self, folder: Path) -> None:
         """Write weights, configuration, tokenizer and image processor."""

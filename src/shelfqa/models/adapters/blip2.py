@@ -21,8 +21,8 @@ from torch.nn.functional import cross_entropy
 from shelfqa.models.adapters.blip_tower import BlipTower
 from shelfqa.models.adapters.chat_prompts import common_beginning
 from shelfqa.models.adapters.generation import best_sequences, score_candidates
-from shelfqa.models.adapters.texts import count_longer, padded
-from shelfqa.models.base import Decoding, Features, Loading, Query, Truncation
+from shelfqa.models.adapters.texts import counted, padded, token_lengths
+from shelfqa.models.base import Decoding, Features, Loading, PictureInputs, Query, TokenCount
 from shelfqa.models.decoding.answers import answer_loss, best_answers
 from shelfqa.models.decoding.forest import LanguageModel, Layout, Piece, Row
 from shelfqa.records import Answer
@@ -93,7 +93,10 @@ class Blip2Vqa(BlipTower):
             encoder_attention_mask=torch.ones(pictures.shape[:2], dtype=torch.long, device=self.device),
             **text,
         ).last_hidden_state[:, : asked.shape[1]]
-        prompts: Tensor = self.module.language_projection(states.to(self.module.language_projection.weight.dtype))
+        weight = self.module.language_projection.weight
+        if weight.is_floating_point():  # a quantised layer takes any type
+            states = states.to(weight.dtype)
+        prompts: Tensor = self.module.language_projection(states)
         return prompts[index]
 
     def answer(self, features: Features, queries: Sequence[Query], decoding: Decoding) -> list[list[Answer]]:
@@ -217,12 +220,30 @@ class Blip2Vqa(BlipTower):
             "language": ("language_model",),
         }
 
-    def truncation(self, questions: Sequence[str], answers: Sequence[str]) -> Truncation:
-        """Count prompts beyond the limit, special tokens counted in, and answers that `loss` cuts."""
-        return Truncation(
-            count_longer(self.tokenizer, questions, _MAX_PROMPT_TOKENS),
-            count_longer(self.tokenizer, answers, _MAX_ANSWER_TOKENS),
+    def token_counts(
+        self, questions: Sequence[str], answers: Sequence[str], pictures: Sequence[int]
+    ) -> list[TokenCount]:
+        """Count prompts, special tokens counted in, and answers with their ends."""
+        return counted(
+            token_lengths(self.tokenizer, questions),
+            [length + 1 for length in token_lengths(self.tokenizer, self._written(answers), special=False)],
+            pictures,
+            most_question=_MAX_PROMPT_TOKENS,
+            most_answer=_MAX_ANSWER_TOKENS,
         )
+
+    def picture_tokens(self, picture: PictureInputs) -> int:
+        """Return how many embeddings stand for a picture."""
+        return int(self.module.query_tokens.shape[1])
+
+    def read_back(self, answers: Sequence[str]) -> list[str]:
+        """Return the answers as their tokens are decoded."""
+        ids = self.tokenizer(self._written(answers), add_special_tokens=False)["input_ids"]
+        return [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
+
+    def _written(self, answers: Sequence[str]) -> list[str]:
+        """Return the answers as they are tokenized: a decoder writes them on after the prompt."""
+        return [answer if self._writes_apart else f" {answer}" for answer in answers]
 
     def save_pretrained(self, folder: Path) -> None:
         """Write weights, configuration, tokenizers and image processor."""

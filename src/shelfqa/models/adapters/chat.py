@@ -25,14 +25,13 @@ from torch import Tensor
 from shelfqa.errors import UserError
 from shelfqa.models.adapters.chat_processor import chat_processor
 from shelfqa.models.adapters.chat_prompts import PROMPT_IDS, ChatPrompts, common_beginning
-from shelfqa.models.adapters.texts import count_longer
 from shelfqa.models.base import (
     Decoding,
     Features,
     Loading,
     PictureInputs,
     Query,
-    Truncation,
+    TokenCount,
     VqaModel,
     all_places,
 )
@@ -252,13 +251,37 @@ class ChatVqa(VqaModel):
         }
         return {group: prefixes for group, prefixes in groups.items() if prefixes}
 
-    def truncation(self, questions: Sequence[str], answers: Sequence[str]) -> Truncation:
-        """Count questions that alone are longer than the context, and answers that `loss` cuts."""
-        tokenizer = self.prompts.tokenizer
-        return Truncation(
-            count_longer(tokenizer, questions, self._most_tokens),
-            count_longer(tokenizer, answers, _MOST_ANSWER_TOKENS - 1),
-        )
+    def token_counts(
+        self, questions: Sequence[str], answers: Sequence[str], pictures: Sequence[int]
+    ) -> list[TokenCount]:
+        """Count prompts with their picture, and answers with their ends; a question gives way to the picture."""
+        one_token = torch.tensor([self.prompts.image_token_id])
+
+        def prompt(question: str) -> int:
+            return len(self.prompts.ids(Query(question, (0,)), [one_token], limit=1 << 30)) - 1
+
+        bare, room = prompt(""), self._most_tokens - _MOST_ANSWER_TOKENS
+        asked = {question: prompt(question) for question in dict.fromkeys(questions)}
+        said = {answer: len(self._labels(answer)) + 1 for answer in dict.fromkeys(answers)}
+        counts = []
+        for question, answer, picture in zip(questions, answers, pictures, strict=True):
+            over = max(0, asked[question] + picture - room)
+            cut = min(over, asked[question] - bare)
+            answer_cut = max(0, said[answer] - _MOST_ANSWER_TOKENS)
+            counts.append(TokenCount(asked[question], said[answer], picture, cut, answer_cut, over - cut))
+        return counts
+
+    def picture_tokens(self, picture: PictureInputs) -> int:
+        """Return the number of the picture's tokens in a prompt."""
+        return len(picture[PROMPT_IDS])
+
+    def read_back(self, answers: Sequence[str]) -> list[str]:
+        """Return the answers as their tokens are decoded."""
+        decode = self.prompts.tokenizer.decode
+        return [str(decode(self._labels(answer), skip_special_tokens=True)).strip() for answer in answers]
+
+    def _labels(self, answer: str) -> tuple[int, ...]:
+        return self.prompts.answer_ids(Query("", ()), answer)
 
     def save_pretrained(self, folder: Path) -> None:
         """Write weights, configuration and processor."""

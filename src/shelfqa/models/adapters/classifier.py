@@ -82,7 +82,11 @@ class ClassifierVqa(VqaModel):
 
     def answer(self, features: Features, queries: Sequence[Query], decoding: Decoding) -> list[list[Answer]]:
         """Return the likeliest answers of the table, or of the candidates that the table holds."""
-        log = self.logits(features, queries).float().log_softmax(-1)
+        return self.ranked(self.logits(features, queries), queries, decoding)
+
+    def ranked(self, logits: Tensor, queries: Sequence[Query], decoding: Decoding) -> list[list[Answer]]:
+        """Return the likeliest answers by their scores, as `answer` does by those of `logits`."""
+        log = logits.float().log_softmax(-1)
         if any(query.candidates for query in queries):
             kept = {candidates: self._among(candidates) for candidates in {query.candidates for query in queries}}
             allowed = torch.stack([kept[query.candidates] for query in queries])

@@ -36,7 +36,7 @@ from shelfqa.models.base import (
     Loading,
     PictureInputs,
     Query,
-    Truncation,
+    TokenCount,
     VqaModel,
     distinct_answers,
 )
@@ -280,15 +280,26 @@ class DualEncoderVqa(VqaModel):
             "head": ("text_projection",) if self._is_clip else ("text_model.head",),
         }
 
-    def truncation(self, questions: Sequence[str], answers: Sequence[str]) -> Truncation:
-        """Count questions that are shortened for the sake of their answers, and answers that do not fit alone."""
-        long = self._too_long(list(map(_Text, questions, answers)))
-        return Truncation(len(long), len(self._too_long([_Text("", text.answer) for text in long])))
+    def token_counts(
+        self, questions: Sequence[str], answers: Sequence[str], pictures: Sequence[int]
+    ) -> list[TokenCount]:
+        """Count the texts of question and right answer; a question is shortened for the sake of its answer."""
+        texts = list(map(_Text, questions, answers))
+        wholes = self._lengths([text.render() for text in texts])
+        without_question = self._lengths([text.render(0) for text in texts])
+        without_answer = self._lengths([_Text(text.question, "").render() for text in texts])
+        counts = []
+        for whole, alone, asked, picture in zip(wholes, without_question, without_answer, pictures, strict=True):
+            answer_cut = max(0, alone - self._max_tokens)
+            cut = max(0, whole - self._max_tokens - answer_cut)
+            counts.append(TokenCount(asked, max(0, whole - asked), picture, cut, answer_cut))
+        return counts
 
-    def _too_long(self, texts: Sequence[_Text]) -> list[_Text]:
-        suspects = [text for text in texts if len(text.render().encode()) + 2 > self._max_tokens]
-        lengths = map(len, self._tokenized([text.render() for text in suspects]) if suspects else ())
-        return [text for text, length in zip(suspects, lengths, strict=True) if length > self._max_tokens]
+    def _lengths(self, texts: Sequence[str]) -> list[int]:
+        lengths = dict.fromkeys(texts, 0)
+        if lengths:
+            lengths.update(zip(lengths, map(len, self._tokenized(list(lengths))), strict=True))
+        return [lengths[text] for text in texts]
 
     def save_pretrained(self, folder: Path) -> None:
         """Write weights, configuration, tokenizer and image processor."""

@@ -24,7 +24,8 @@ from torch.nn.functional import cross_entropy
 from shelfqa.errors import UserError
 from shelfqa.models.adapters.generation import best_sequences, score_candidates
 from shelfqa.models.adapters.resolution import native_side_px, set_resolution
-from shelfqa.models.base import Decoding, Features, Loading, PictureInputs, Query, Truncation, VqaModel
+from shelfqa.models.adapters.texts import token_lengths
+from shelfqa.models.base import Decoding, Features, Loading, PictureInputs, Query, TokenCount, VqaModel
 from shelfqa.models.ofa.configuration import OfaConfig
 from shelfqa.models.ofa.encoder import PATCH_SIDE_PX, OfaEncoderOutput
 from shelfqa.models.ofa.modeling import IGNORED_LABEL, OfaForVisualQuestionAnswering
@@ -179,15 +180,26 @@ class OfaVqa(VqaModel):
         groups: dict[str, tuple[str, ...]] = self.module.module_groups()
         return groups
 
-    def truncation(self, questions: Sequence[str], answers: Sequence[str]) -> Truncation:
-        """Count questions beyond the authors' limits, and answers that `loss` cuts."""
-        suspects = [
-            answer for answer in answers if len(answer) + 2 > _MAX_ANSWER_TOKENS
-        ]  # a character a token at least
-        return Truncation(
-            sum(self.processor.is_cut(question.strip()) for question in questions),
-            sum(len(self._answer_ids(answer)) >= _MAX_ANSWER_TOKENS for answer in suspects),
-        )
+    def token_counts(
+        self, questions: Sequence[str], answers: Sequence[str], pictures: Sequence[int]
+    ) -> list[TokenCount]:
+        """Count questions, beyond the authors' limits of words and tokens too, and answers with their ends."""
+        asked = self.processor.question_lengths([question.strip() for question in questions])
+        said = token_lengths(self.processor.tokenizer, list(map(answer_text, answers)), special=False)
+        return [
+            TokenCount(whole, answer + 1, picture, question_cut=cut, answer_cut=max(0, answer + 1 - _MAX_ANSWER_TOKENS))
+            for (whole, cut), answer, picture in zip(asked, said, pictures, strict=True)
+        ]
+
+    def picture_tokens(self, picture: PictureInputs) -> int:
+        """Return the number of patches."""
+        height, width = picture["pixel_values"].shape[-2:]
+        return int((height // PATCH_SIDE_PX) * (width // PATCH_SIDE_PX))
+
+    def read_back(self, answers: Sequence[str]) -> list[str]:
+        """Return the answers as their tokens are decoded."""
+        decode = self.processor.tokenizer.decode
+        return [str(decode(self._answer_ids(answer), skip_special_tokens=True)).strip() for answer in answers]
 
     def save_pretrained(self, folder: Path) -> None:
         """Write weights, configuration, tokenizer and image processor."""

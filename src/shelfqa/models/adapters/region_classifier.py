@@ -21,8 +21,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from shelfqa.models.adapters.classifier import ClassifierVqa
 from shelfqa.models.adapters.regions import PaddedRegions, RegionSource, presence, region_source
-from shelfqa.models.adapters.texts import count_longer, padded
-from shelfqa.models.base import Features, Loading, PictureInputs, Query, Truncation
+from shelfqa.models.adapters.texts import counted, padded, token_lengths
+from shelfqa.models.base import Features, Loading, PictureInputs, Query, TokenCount
 
 
 class RegionVqa(ClassifierVqa):
@@ -104,9 +104,12 @@ class RegionVqa(ClassifierVqa):
         mask = presence([len(picture) for picture in pictures], self.device)
         return self.score(tokens["input_ids"], tokens["attention_mask"], states[index], mask[index])
 
-    def truncation(self, questions: Sequence[str], answers: Sequence[str]) -> Truncation:
-        """Count questions beyond the limit, special tokens counted in; answers are whole by construction."""
-        return Truncation(count_longer(self.tokenizer, questions, self._max_tokens), 0)
+    def token_counts(
+        self, questions: Sequence[str], answers: Sequence[str], pictures: Sequence[int]
+    ) -> list[TokenCount]:
+        """Count questions, special tokens counted in; answers are chosen whole."""
+        lengths = token_lengths(self.tokenizer, questions)
+        return counted(lengths, [0] * len(answers), pictures, most_question=self._max_tokens)
 
     def save_pretrained(self, folder: Path) -> None:
         """Write weights, configuration, tokenizer and the tower, if the regions come from one."""

@@ -25,9 +25,9 @@ from torch.nn.utils.rnn import pad_sequence
 
 from shelfqa.models.adapters.classifier import ClassifierVqa
 from shelfqa.models.adapters.resolution import set_resolution
-from shelfqa.models.adapters.texts import count_longer, padded
+from shelfqa.models.adapters.texts import counted, padded, token_lengths
 from shelfqa.models.answer_table import extend_output_layer
-from shelfqa.models.base import Features, Loading, PictureInputs, Query, Truncation
+from shelfqa.models.base import Features, Loading, PictureInputs, Query, TokenCount
 
 _OUTPUT_LAYER = "classifier.3"
 _LONGEST_TO_SHORTEST = 1333 / 800
@@ -120,9 +120,18 @@ class ViltVqa(ClassifierVqa):
             "head": ("classifier",),
         }
 
-    def truncation(self, questions: Sequence[str], answers: Sequence[str]) -> Truncation:
-        """Count questions beyond the limit, special tokens counted in; answers are whole by construction."""
-        return Truncation(count_longer(self.tokenizer, questions, self._max_tokens), 0)
+    def token_counts(
+        self, questions: Sequence[str], answers: Sequence[str], pictures: Sequence[int]
+    ) -> list[TokenCount]:
+        """Count questions, special tokens counted in; answers are chosen whole."""
+        lengths = token_lengths(self.tokenizer, questions)
+        return counted(lengths, [0] * len(answers), pictures, most_question=self._max_tokens)
+
+    def picture_tokens(self, picture: PictureInputs) -> int:
+        """Return the number of patches, and one for the start."""
+        height, width = picture["pixel_values"].shape[-2:]
+        side: int = self.module.config.patch_size
+        return int((height // side) * (width // side) + 1)
 
     def save_pretrained(self, folder: Path) -> None:
         """Write weights, configuration, tokenizer and image processor."""

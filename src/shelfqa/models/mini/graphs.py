@@ -274,8 +274,7 @@ class _QuestionGraph(_Graph):
     def _see(self, x: Value, name: str, norm: str, keys: Value, values: Value, lengths: Value) -> tuple[Value, Value]:
         """Let query vectors [q * k, d] look at the picture; return them, and what they took of each cell [q * k, p].
 
-        What is taken of a cell is its share of attention times the length of what it sends (Kobayashi et al. 2020,
-        arXiv 2004.10102, section 3), summed over heads: attention to a cell that says nothing does not count.
+        What is taken of a cell is what `language.Attention.taken` says; the lengths come with the picture (`_kept`).
         """
         query = self.reshape(self.linear(self.norm(x, norm), f"{name}.query"), -1, self.heads, self.each)
         query = self.op("Transpose", query, perm=[1, 0, 2])

@@ -6,6 +6,7 @@ The text layers have all-MiniLM-L6-v2's form (BERT, normalised after each sum), 
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
@@ -21,6 +22,15 @@ class KeysValues(NamedTuple):
 
     keys: Tensor
     values: Tensor
+
+
+class Looked(NamedTuple):
+    """What questions made of their pictures, and where they looked for it."""
+
+    pooled: Tensor
+    """[q, pooled size]."""
+    attention: Tensor
+    """Shares [q, p] of the image positions, 1 in all, in float32: see `Attention.taken`."""
 
 
 class Seating(NamedTuple):
@@ -81,6 +91,29 @@ class Attention(nn.Module):  # type: ignore[misc]
         )
         return cast(Tensor, self.output(mixed.transpose(1, 2).flatten(2)))
 
+    def taken(self, x: Tensor, source: KeysValues) -> Tensor:
+        """Say how much x [q, t, d] takes from each place of `source`: [q, t, p] in float32.
+
+        That is its share of attention times the length of what the place sends: its value after the output layer,
+        without that layer's bias (Kobayashi et al. 2020, arXiv 2004.10102, section 3). Summed over heads. Attention to
+        a place that says nothing does not count.
+        """
+        queries = self._split(self.query(x)).float()
+        scores = queries @ source.keys.float().transpose(-1, -2) / math.sqrt(queries.shape[-1])
+        return (scores.softmax(-1) * self._sent_lengths(source.values)[:, :, None]).sum(1)
+
+    def _sent_lengths(self, values: Tensor) -> Tensor:
+        """Return the length of each of `values` [n, h, p, e] after the output layer, [n, h, p].
+
+        The layer is asked for its outputs, not for its weights, so that adapters on it count.
+        """
+        unit = torch.eye(values.shape[1] * values.shape[3], dtype=values.dtype, device=values.device)
+        sent = (self.output(unit) - self.output(torch.zeros_like(unit[:1]))).float()
+        each = sent.unflatten(0, (self.heads, -1))  # [h, e, d]
+        values = values.float()
+        squares = (values @ (each @ each.transpose(1, 2)) * values).sum(-1)
+        return squares.clamp(min=0).sqrt()
+
 
 class FeedForward(nn.Module):  # type: ignore[misc]
     """Two linear maps with GELU between."""
@@ -128,12 +161,24 @@ class FusionLayer(TextLayer):
 
     def look(self, queries: Tensor, words: Tensor, mask: Tensor, pictures: Tensor, seating: Seating) -> Tensor:
         """Map queries [q, k, d] to queries that have read `words` [q, t, d] and seen `pictures` [n, p, d]."""
+        return self._see(self._read(queries, words, mask), self.picture_attention.keys_values(pictures), seating)
+
+    def look_and_tell(
+        self, queries: Tensor, words: Tensor, mask: Tensor, pictures: Tensor, seating: Seating
+    ) -> tuple[Tensor, Tensor]:
+        """Return what `look` does, and what each query took from each image position, [q, k, p]."""
+        queries = self._read(queries, words, mask)
+        cells = self.picture_attention.keys_values(pictures)
+        taken = self.picture_attention.taken(seating.seat(self.picture_norm(queries)), cells)
+        return self._see(queries, cells, seating), seating.leave(taken, queries.shape[1])
+
+    def _read(self, queries: Tensor, words: Tensor, mask: Tensor) -> Tensor:
         mixed = self.attention(queries, self.attention.keys_values(words), mask)
-        queries = self.attention_norm(queries + self.dropout(mixed))
-        attention = self.picture_attention
-        seen = attention(seating.seat(self.picture_norm(queries)), attention.keys_values(pictures))
-        queries = queries + self.dropout(seating.leave(seen, queries.shape[1]))
-        return self._transform(queries)
+        return cast(Tensor, self.attention_norm(queries + self.dropout(mixed)))
+
+    def _see(self, queries: Tensor, cells: KeysValues, seating: Seating) -> Tensor:
+        seen = self.picture_attention(seating.seat(self.picture_norm(queries)), cells)
+        return self._transform(queries + self.dropout(seating.leave(seen, queries.shape[1])))
 
 
 class Embeddings(nn.Module):  # type: ignore[misc]
@@ -184,6 +229,20 @@ class Language(nn.Module):  # type: ignore[misc]
         seating = Seating.of(image_index, len(pictures))
         for layer in self.fusion:
             queries = layer.look(queries, words, mask, pictures, seating)
+        return self._pool(queries)
+
+    def look_and_tell(self, words: Tensor, attention_mask: Tensor, pictures: Tensor, image_index: Tensor) -> Looked:
+        """Return what `look` does, and where each question looked: what its query vectors took in all layers."""
+        mask = attention_mask[:, None, None, :].bool()
+        queries = words[:, :1] + self.queries
+        seating = Seating.of(image_index, len(pictures))
+        total = torch.zeros(len(words), pictures.shape[1], device=words.device)
+        for layer in self.fusion:
+            queries, taken = layer.look_and_tell(queries, words, mask, pictures, seating)
+            total = total + taken.sum(1)
+        return Looked(self._pool(queries), total / total.sum(-1, keepdim=True))
+
+    def _pool(self, queries: Tensor) -> Tensor:
         pooled = F.gelu(self.pooler(queries.flatten(1)))
         return cast(Tensor, self.dropout(self.pooler_norm(pooled)))
 

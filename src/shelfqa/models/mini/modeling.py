@@ -34,11 +34,13 @@ class MiniOutput(ModelOutput):  # type: ignore[misc]
     Attributes:
         loss: mean cross-entropy over the labels that are in the table; None without labels.
         logits: [q, answers], divided by the configuration's temperature.
+        attention: [q, positions], where it looked: shares, 1 in all (`language.Attention.taken`); None unless asked.
 
     """
 
     loss: Tensor | None = None
     logits: Tensor | None = None
+    attention: Tensor | None = None
 
 
 class Connector(nn.Module):  # type: ignore[misc]
@@ -106,6 +108,7 @@ class MiniForQuestionAnswering(PreTrainedModel):  # type: ignore[misc]
         input_ids: Tensor,
         attention_mask: Tensor,
         labels: Tensor | None = None,
+        tell_attention: bool = False,
         **_: Any,
     ) -> MiniOutput:
         """Score every answer for each question.
@@ -116,16 +119,22 @@ class MiniForQuestionAnswering(PreTrainedModel):  # type: ignore[misc]
             input_ids: [q, tokens].
             attention_mask: [q, tokens], 1 where there is a token.
             labels: [q], position of the right answer in the table; -100 where it is not in the table.
+            tell_attention: whether to say where each question looked; logits and loss are the same either way.
 
         """
         pictures = self.connector(image_features)
-        pooled = self.language(pictures, image_index, input_ids, attention_mask)
+        attention: Tensor | None = None
+        if tell_attention:
+            words = self.language.read(input_ids, attention_mask)
+            pooled, attention = self.language.look_and_tell(words, attention_mask, pictures, image_index)
+        else:
+            pooled = self.language(pictures, image_index, input_ids, attention_mask)
         logits = self.answer_head(pooled) / self.config.answer_temperature
         loss = None
         if labels is not None:
             total = F.cross_entropy(logits.float(), labels, ignore_index=IGNORED_LABEL, reduction="sum")
             loss = total / (labels != IGNORED_LABEL).sum().clamp(min=1)
-        return MiniOutput(loss=loss, logits=logits)
+        return MiniOutput(loss=loss, logits=logits, attention=attention)
 
     def extend_answers(self, new: Sequence[str]) -> None:
         """Add answers that the table lacks; what is already there keeps its logits."""

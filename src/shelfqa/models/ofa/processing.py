@@ -123,12 +123,19 @@ class OfaProcessor:
         """Return the texts of [q, k] token ids, without special tokens and outer spaces."""
         return [text.strip() for text in self.tokenizer.batch_decode(token_ids, skip_special_tokens=True)]
 
-    def is_cut(self, question: str) -> bool:
-        """Say whether `questions` and `prompts` leave something of a question out."""
-        if len(question.encode()) < MAX_QUESTION_WORDS:  # a word or a token has a byte at least
-            return False
-        whole = question_text(question, max_words=len(question))
-        return whole != question_text(question) or len(self.tokenizer(whole)["input_ids"]) > MAX_QUESTION_TOKENS
+    def question_lengths(self, questions: Sequence[str]) -> list[tuple[int, int]]:
+        """Return how many tokens each question has, and how many of them `questions` and `prompts` leave out."""
+        if not questions:
+            return []
+        found = self.tokenizer([question_text(one, max_words=len(one) + 1) for one in questions], verbose=False)
+        whole = [len(ids) for ids in found["input_ids"]]
+        return [
+            (length, max(0, length - len(self._ids(question_text(one)))))
+            # a word or a token has a byte at least
+            if len(one.encode()) >= MAX_QUESTION_WORDS
+            else (length, 0)
+            for one, length in zip(questions, whole, strict=True)
+        ]
 
     def _ids(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer(text, truncation=True, max_length=MAX_QUESTION_TOKENS)["input_ids"]
