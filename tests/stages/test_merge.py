@@ -182,6 +182,25 @@ def test_the_questions_of_training_are_asked_by_default(
         merge(run, tmp_path / "fourth", MergeConfig(), questions=tmp_path / "empty.csv", device="cpu")
 
 
+def test_a_merge_that_was_broken_off_can_be_begun_again(
+    mini: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    merged(mini, out)
+
+    def killed(model: VqaModel, folder: Path, card: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(merging, "save_model", killed)
+    with pytest.raises(KeyboardInterrupt):
+        merged(mini, out, seed=1)
+    assert not (out / "manifest.json").exists()
+    monkeypatch.undo()
+    assert merged(mini, out, seed=1)["parity"]["passed"] is True
+    assert not (out / ".work").exists()
+    load_model(str(out), device="cpu")
+
+
 def test_what_cannot_be_merged_is_told(mini: Case, tmp_path: Path) -> None:
     out = tmp_path / "out"
 

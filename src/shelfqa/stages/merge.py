@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["MergeConfig", "merge"]
 
 PARITY_FILE = "parity.json"
+_WORK, _EARLIER = ".work", "earlier.json"
+"""Where a merge that is under way notes what an earlier one has left in its folder."""
 _SPLITS = ("test", "validation", "train")
 """Which questions the gate takes by default: those of the first of these splits that has some."""
 _TOLERANCE = {"float32": 1e-3, "float16": 0.02, "bfloat16": 0.05}
@@ -188,8 +191,9 @@ def _earlier_outputs(out: Path, adapter: Path, base: str) -> list[str]:
     done = read_manifest(out, missing_ok=True)
     if done is not None and done.stage == "merge":
         return list(done.outputs)
-    begun = (out / ".work").is_dir()
-    if out.is_dir() and not begun and any(file.name != PARITY_FILE for file in out.iterdir()):
+    with suppress(OSError, msgspec.DecodeError):  # a merge was broken off here
+        return msgspec.json.decode((out / _WORK / _EARLIER).read_bytes(), type=list[str])
+    if out.is_dir() and any(file.name not in (PARITY_FILE, _WORK) for file in out.iterdir()):
         raise InputError(f"{str(out)!r} holds other files, which would be written over: give another --out.")
     return []
 
@@ -200,6 +204,7 @@ def _merge(
     for name in ("finished", "parity"):  # of a run that was broken off
         shutil.rmtree(run.work / name, ignore_errors=True)
     run.finished.mkdir()
+    write_atomically(run.work / _EARLIER, msgspec.json.encode(earlier))
     gated = _gated(run, config, sources)
 
     from shelfqa.models.loading import require_extras, resolve_device
