@@ -38,7 +38,7 @@ RECIPES = {
     "blip2-t5": Recipe(steps=240, rate=0.002, targets=SEEING),
     "instructblip-t5": Recipe(steps=240, rate=0.002, targets=SEEING),
     "idefics2": Recipe(targets=SEEING),
-    "mini": Recipe(steps=240, rate=0.01, targets=SEEING),
+    "mini": Recipe(steps=240, targets=SEEING),
 }
 """Where the general one does not suffice; SEEING where a random tower hardly tells the pictures apart."""
 
