@@ -16,10 +16,10 @@ from shelfqa.models.adapters.any_chat import AnyChatVqa
 from shelfqa.models.adapters.chat import ChatVqa
 from shelfqa.models.base import Decoding, Features, Loading, Query, Shot
 from shelfqa.models.loading import load_model
-from shelfqa.records import Answer
 from tiny_blip2 import blip2_t5
 from tiny_chat import CHAT_FAMILIES, llava_next
 from tiny_models import COLOURS, picture
+from told_answers import nearly, told
 
 pytestmark = pytest.mark.usefixtures("no_gradients")
 
@@ -64,14 +64,6 @@ def several() -> list[Query]:
     return [*queries()[:2], Query("which is red?", (0, 2)), Query("which?", (1, 0, 2)), Query("what?", (2,), shown)]
 
 
-def assert_same(found: list[list[Answer]], expected: list[list[Answer]]) -> None:
-    for one, other in zip(found, expected, strict=True):
-        assert [answer.text for answer in one] == [answer.text for answer in other]
-        assert [answer.probability for answer in one] == pytest.approx(
-            [answer.probability for answer in other], abs=1e-4
-        )
-
-
 def encoded(model: AnyChatVqa | ChatVqa) -> Features:
     with torch.no_grad():
         return model.encode_images(PICTURES)
@@ -81,14 +73,16 @@ def encoded(model: AnyChatVqa | ChatVqa) -> Features:
 def test_answers_are_those_of_the_adapter_that_shares(model: AnyChatVqa, shared: ChatVqa, beams: int) -> None:
     decoding = Decoding(top_k=beams, beams=beams, max_new_tokens=LENGTH)
     asked = several() if model.takes_shots else queries()
-    assert_same(model.answer(encoded(model), asked, decoding), shared.answer(encoded(shared), asked, decoding))
+    assert told(model.answer(encoded(model), asked, decoding)) == nearly(
+        shared.answer(encoded(shared), asked, decoding)
+    )
 
 
 def test_candidates_are_those_of_the_adapter_that_shares(model: AnyChatVqa, shared: ChatVqa) -> None:
     asked = [query._replace(candidates=WORDS) for query in (several() if model.takes_shots else queries())]
     found = model.answer(encoded(model), asked, Decoding(top_k=10))
     expected = shared.answer(encoded(shared), asked, Decoding(top_k=10))
-    assert_same(found, expected)
+    assert told(found) == nearly(expected)
     for one, other in zip(found, expected, strict=True):
         logs = [torch.tensor([answer.probability for answer in row]).log().tolist() for row in (one, other)]
         assert logs[0] == pytest.approx(logs[1], abs=1e-3)
@@ -108,10 +102,10 @@ def test_what_else_is_in_the_batch_changes_nothing(model: AnyChatVqa) -> None:
     decoding = Decoding(top_k=3, max_new_tokens=LENGTH)
     together = model.answer(encoded(model), queries(), decoding)
     for query, found in zip(queries(), together, strict=True):
-        assert_same(model.answer(encoded(model), [query], decoding), [found])
+        assert told(model.answer(encoded(model), [query], decoding)) == nearly([found])
     for side in ("left", "right"):
         model.processor.tokenizer.padding_side = side
-        assert_same(model.answer(encoded(model), queries(), decoding), together)
+        assert told(model.answer(encoded(model), queries(), decoding)) == nearly(together)
 
 
 def test_pictures_that_training_kept_on_disk_are_the_same(model: AnyChatVqa) -> None:
@@ -123,7 +117,7 @@ def test_odd_questions_and_pictures(model: AnyChatVqa, shared: ChatVqa) -> None:
     decoding = Decoding(top_k=1, max_new_tokens=3)
     token = shared.prompts.placeholder
     odd = [Query(text, (0,)) for text in (f"{token} what? {token}", "\u2603 \x00", "?", "what " * 300)]
-    assert_same(model.answer(encoded(model), odd, decoding), shared.answer(encoded(shared), odd, decoding))
+    assert told(model.answer(encoded(model), odd, decoding)) == nearly(shared.answer(encoded(shared), odd, decoding))
     small = model.encode_images([Image.new("RGB", (1, 1)), Image.new("RGB", (90, 10))])
     assert model.answer(small, [Query("what is it?", (0,)), Query("what is it?", (1,))], decoding)
 

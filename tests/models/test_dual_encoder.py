@@ -15,6 +15,7 @@ from shelfqa.models.adapters.text_cache import TextCache
 from shelfqa.models.base import Decoding, Features, Loading, Query
 from shelfqa.models.loading import load_model
 from tiny_pretrained import clip_checkpoint, shaped_picture, siglip2_checkpoint, siglip_checkpoint
+from told_answers import nearly, told
 
 pytestmark = pytest.mark.usefixtures("no_gradients")
 
@@ -79,12 +80,6 @@ def stock_scores(checkpoint: Path, queries: list[Query], answers: list[list[str]
     return scores
 
 
-def assert_same(some: list[Any], others: list[Any]) -> None:
-    for one, other in zip(some, others, strict=True):
-        assert [answer.text for answer in one] == [answer.text for answer in other]
-        assert [answer.probability for answer in one] == pytest.approx([a.probability for a in other], abs=1e-4)
-
-
 def test_answers_are_those_of_transformers_one_question_at_a_time(
     checkpoint: Path, model: Any, features: Features
 ) -> None:
@@ -106,11 +101,11 @@ def test_batch_padding_and_what_was_asked_before_change_nothing(checkpoint: Path
     model: Any = load_model(str(checkpoint), device="cpu", loading=Loading(attention=attention))
     together = model.answer(model.encode_images(PICTURES), QUERIES, Decoding())
     model.tokenizer.padding_side = "left"
-    assert_same(together, model.answer(model.encode_images(PICTURES), QUERIES[::-1], Decoding())[::-1])
+    assert told(together) == nearly(model.answer(model.encode_images(PICTURES), QUERIES[::-1], Decoding())[::-1])
     fresh: Any = load_model(str(checkpoint), device="cpu", loading=Loading(attention=attention))
     for query, answers in zip(QUERIES, together, strict=True):
         alone = fresh.encode_images([PICTURES[query.images[0]]])
-        assert_same([answers], fresh.answer(alone, [query._replace(images=(0,))], Decoding()))
+        assert told([answers]) == nearly(fresh.answer(alone, [query._replace(images=(0,))], Decoding()))
 
 
 def test_equal_candidates_count_once(model: Any, features: Features) -> None:
@@ -118,7 +113,7 @@ def test_equal_candidates_count_once(model: Any, features: Features) -> None:
         model.answer(features, [QUERIES[0]._replace(candidates=some)], Decoding())
         for some in (SOME, (*SOME, " red ", "red"))
     ]
-    assert_same(plain, twice)
+    assert told(plain) == nearly(twice)
 
 
 def test_the_loss_chooses_among_the_answers_of_the_batch(checkpoint: Path, model: Any, features: Features) -> None:
@@ -160,9 +155,8 @@ def test_a_checkpoint_that_is_saved_answers_the_same(model: Any, features: Featu
     again = load_model(str(tmp_path), device="cpu")
     assert again.family == "dual-encoder"
     assert again.needs_candidates
-    assert_same(
-        model.answer(features, QUERIES, Decoding()),
-        again.answer(again.encode_images(PICTURES), QUERIES, Decoding()),
+    assert told(model.answer(features, QUERIES, Decoding())) == nearly(
+        again.answer(again.encode_images(PICTURES), QUERIES, Decoding())
     )
 
 
@@ -217,7 +211,7 @@ def test_another_resolution(checkpoint: Path, model: Any, features: Features, tm
     )
     larger.save_pretrained(tmp_path)
     again: Any = load_model(str(tmp_path), device="cpu")
-    assert_same(found, again.answer(again.encode_images(PICTURES), QUERIES, Decoding()))
+    assert told(found) == nearly(again.answer(again.encode_images(PICTURES), QUERIES, Decoding()))
     with pytest.raises(UserError, match=r"whose patches have 8: give a multiple, such as 40 or 48"):
         load_model(str(checkpoint), device="cpu", loading=Loading(image_side_px=44))
 

@@ -12,6 +12,7 @@ from shelfqa.errors import InputError, UserError
 from shelfqa.models.base import Decoding, Features, Loading, Query, VqaModel
 from shelfqa.models.loading import load_model
 from tiny_pretrained import ANSWERS, shaped_picture, vilt_checkpoint
+from told_answers import nearly, told
 
 pytestmark = pytest.mark.usefixtures("no_gradients")
 
@@ -56,12 +57,6 @@ def stock_logits(checkpoint: Path) -> torch.Tensor:
     return torch.cat(rows)
 
 
-def assert_same(some: list[Any], others: list[Any]) -> None:
-    for one, other in zip(some, others, strict=True):
-        assert [answer.text for answer in one] == [answer.text for answer in other]
-        assert [answer.probability for answer in one] == pytest.approx([a.probability for a in other], abs=1e-4)
-
-
 def test_answers_are_those_of_transformers_one_question_at_a_time(
     checkpoint: Path, model: VqaModel, features: Features
 ) -> None:
@@ -85,9 +80,9 @@ def test_batch_padding_and_shapes_change_nothing(model: Any, features: Features)
         model.answer(model.encode_images([PICTURES[query.images[0]]]), [query._replace(images=(0,))], Decoding())[0]
         for query in QUERIES
     ]
-    assert_same(together, alone)
+    assert told(together) == nearly(alone)
     model.tokenizer.padding_side = "left"
-    assert_same(together, model.answer(features, QUERIES, Decoding()))
+    assert told(together) == nearly(model.answer(features, QUERIES, Decoding()))
 
 
 def test_only_candidates_are_given(model: VqaModel, features: Features) -> None:
@@ -125,7 +120,7 @@ def test_the_table_grows_and_what_was_there_stays(model: Any, features: Features
     assert model.module.classifier[3].weight.requires_grad
     model.save_pretrained(tmp_path)
     again = load_model(str(tmp_path), device="cpu")
-    assert_same(model.answer(features, QUERIES, Decoding()), again.answer(features, QUERIES, Decoding()))
+    assert told(model.answer(features, QUERIES, Decoding())) == nearly(again.answer(features, QUERIES, Decoding()))
 
 
 def test_an_adapter_brings_its_answers(checkpoint: Path, model: Any) -> None:

@@ -25,8 +25,10 @@ def write(folder: Path, **content: Any) -> str:
 @pytest.mark.parametrize("name", sweep_names())
 def test_every_sweep_that_comes_along_is_whole(name: str) -> None:
     sweep = read_sweep(name)
-    for point in sweep.points:
-        resolve(sweep.config(point.values), None)
+    found = [resolve(sweep.config(point.values), None) for point in sweep.points]
+    for settings, point in zip(found, sweep.points, strict=True):
+        assert {field: getattr(settings, field) for field in point.values} == point.values
+    assert len({point.name for point in sweep.points}) == len(found) > 1
 
 
 def test_the_ablation_of_modules_has_seven_rows() -> None:
