@@ -13,7 +13,7 @@ GROUND |= {"text", "question_types", "images", "near_duplicates", "machine", "hu
 GROUND |= {"digests", "installation", "heat"}
 MIDDLE = {"catalogue", "questions", "models", "metrics", "training", "report"}
 LEVEL = dict.fromkeys(GROUND, 0) | {"providers": 1} | dict.fromkeys(MIDDLE, 2) | {"stages": 3, "pipeline": 4, "cli": 5}
-ALLOWED_SIBLINGS = {"training": ("models.base", "models.batching")}
+ALLOWED_SIBLINGS = {"training": ("models.base", "models.batching", "models.settings")}
 
 
 def imports_of(path: Path) -> set[str]:

@@ -24,6 +24,19 @@ class Named(msgspec.Struct):
     name: str = "made by a test"
 
 
+def question_row(number: int, question: str, answer: str, split: str, name: str = "") -> dict[str, Any]:
+    """Return a row about picture `number`.png; its id begins with `name`."""
+    return {
+        "question_id": f"{name}{number}-{question.split()[0]}",
+        "product_id": f"p{number}",
+        "image_paths": [f"{number}.png"],
+        "question": question,
+        "answer": answer,
+        "product_type": "mug",
+        "split": split,
+    }
+
+
 def questions_artifact(folder: Path, *, products: int = 24, broken: tuple[int, ...] = ()) -> Path:
     """Write a folder as `split` does: pictures of one colour each, two questions about each."""
     import pyarrow as pa
@@ -39,17 +52,7 @@ def questions_artifact(folder: Path, *, products: int = 24, broken: tuple[int, .
         picture(COLOURS[colour], number).save(images / f"{number}.png")
         split = "train" if number < products * 2 // 3 else "validation" if number < products * 5 // 6 else "test"
         for question, answer in (("what color is it?", colour), ("how many?", "1" if number % 4 < 2 else "2")):
-            rows.append(
-                {
-                    "question_id": f"{number}-{question.split()[0]}",
-                    "product_id": f"p{number}",
-                    "image_paths": [f"{number}.png"],
-                    "question": question,
-                    "answer": answer,
-                    "product_type": "mug",
-                    "split": split,
-                }
-            )
+            rows.append(question_row(number, question, answer, split))
     for number in broken:
         (images / f"{number}.png").write_bytes(b"<html>")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from shelfqa.models.base import Answer
+from shelfqa.records import Answer
 
 
 def told(found: Sequence[Sequence[Answer]]) -> list[list[tuple[str, Any]]]:

@@ -18,7 +18,7 @@ from shelfqa.models.settings import PredictConfig
 from shelfqa.stages.merge import MergeConfig, merge
 from shelfqa.stages.predict import predict
 from shelfqa.stages.train import TrainConfig, train
-from tiny_models import Named, picture
+from tiny_models import Named, picture, question_row
 from tuning import MAKERS
 
 PICTURES = {"red": (200, 30, 30), "blue": (30, 30, 200), "gold": (210, 170, 40), "pink": (230, 150, 180)}
@@ -57,17 +57,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         picture(rgb, number).save(folder / f"{number}.png")
         for question, answer in (("what color is it?", colour), ("how many?", str(1 + number % 2))):
             for split in ("train", "validation"):
-                rows.append(
-                    {
-                        "question_id": f"{split}-{number}-{question.split()[0]}",
-                        "product_id": f"p{number}",
-                        "image_paths": [f"{number}.png"],
-                        "question": question,
-                        "answer": answer,
-                        "product_type": "mug",
-                        "split": split,
-                    }
-                )
+                rows.append(question_row(number, question, answer, split, f"{split}-"))
 
     def body(run: StageRun) -> None:
         run.images = folder

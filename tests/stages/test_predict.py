@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from PIL import Image
 
 from predicting import rows_of, table
@@ -19,13 +18,12 @@ from shelfqa.models.loading import load_model
 from shelfqa.models.settings import PredictConfig
 from shelfqa.records import PREDICTION_COLUMNS
 from shelfqa.stages.predict import predict
-from tiny_models import COLOURS, mini_checkpoint, picture, questions_artifact
+from tiny_models import COLOURS, picture, questions_artifact
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    torch.set_num_threads(1)
-    return str(mini_checkpoint(tmp_path_factory.mktemp("mini")))
+def model(checkpoint_folder: Path) -> str:
+    return str(checkpoint_folder)
 
 
 @pytest.fixture(scope="module")

@@ -17,13 +17,12 @@ from shelfqa.models.settings import PredictConfig
 from shelfqa.models.wording import Wording
 from shelfqa.records import PREDICTION_COLUMNS, attention_columns
 from shelfqa.stages.predict import predict
-from tiny_models import blip_checkpoint, mini_checkpoint, questions_artifact
+from tiny_models import blip_checkpoint, questions_artifact
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    torch.set_num_threads(1)
-    return str(mini_checkpoint(tmp_path_factory.mktemp("mini")))
+def model(checkpoint_folder: Path) -> str:
+    return str(checkpoint_folder)
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from shelfqa.stages.train import train
 from shelfqa.statistics import wilson_interval
 from shelfqa.training.settings import TrainConfig, resolve
 from shelfqa.training.sweeps import Sweep, read_sweep
-from tiny_models import blip_checkpoint, mini_checkpoint, questions_artifact
+from tiny_models import blip_checkpoint, questions_artifact
 
 SETTINGS: dict[str, Any] = {
     "preset": "lora", "learning_rate": 0.01, "batch_size": 8, "epochs": 2, "checkpoint_every": 2
@@ -37,9 +37,8 @@ NAMES = ["rank=2,targets=words", "rank=2,targets=both", "rank=4,targets=words", 
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    torch.set_num_threads(1)
-    return str(mini_checkpoint(tmp_path_factory.mktemp("mini")))
+def model(checkpoint_folder: Path) -> str:
+    return str(checkpoint_folder)
 
 
 @pytest.fixture(scope="module")

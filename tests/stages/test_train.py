@@ -3,7 +3,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 
 from shelfqa.artifacts import read_table
 from shelfqa.errors import ConfigError, InputError
@@ -15,9 +14,8 @@ from tiny_models import mini_checkpoint, questions_artifact
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    torch.set_num_threads(1)
-    return str(mini_checkpoint(tmp_path_factory.mktemp("mini")))
+def model(checkpoint_folder: Path) -> str:
+    return str(checkpoint_folder)
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from shelfqa.artifacts import read_table, write_parquet
 from shelfqa.cli import app
 from shelfqa.errors import UserError
 from shelfqa.stages.train import TrainConfig, dry_run, train
-from tiny_models import blip_checkpoint, mini_checkpoint, questions_artifact
+from tiny_models import blip_checkpoint, questions_artifact
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +27,8 @@ def blip(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def mini(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(mini_checkpoint(tmp_path_factory.mktemp("mini")))
+def mini(checkpoint_folder: Path) -> str:
+    return str(checkpoint_folder)
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,23 @@ from shelfqa.models.wording import AnswerForm
 _Probability = Annotated[float, Meta(ge=0, le=1)]
 
 
+Answers = Annotated[
+    str | None,
+    Meta(description="File that names a classifier's outputs in their order, where the checkpoint does not."),
+]
+Regions = Annotated[
+    str | None,
+    Meta(
+        description="Where LXMERT and ViLBERT take regions from: a ResNet's folder or hub name, or precomputed "
+        "features, as .parquet or a folder of .npz."
+    ),
+]
+RemoteCode = Annotated[bool, Meta(description="Let code run that comes with the checkpoint: read it first.")]
+PickledWeights = Annotated[
+    bool, Meta(description="Read .bin weights with torch's restricted unpickler where there are no safetensors.")
+]
+
+
 class PredictConfig(Config, frozen=True):
     """Settings of `predict`."""
 
@@ -95,17 +112,8 @@ class PredictConfig(Config, frozen=True):
     ] = None
     shots: Annotated[int, Meta(description="How many examples to show, where --examples is given.")] = 4
     ocr: Annotated[bool, Meta(description="Read the print on the pictures and put it into the prompt.")] = False
-    answers: Annotated[
-        str | None,
-        Meta(description="File that names a classifier's outputs in their order, where the checkpoint does not."),
-    ] = None
-    regions: Annotated[
-        str | None,
-        Meta(
-            description="Where LXMERT and ViLBERT take regions from: a ResNet's folder or hub name, or precomputed "
-            "features, as .parquet or a folder of .npz."
-        ),
-    ] = None
+    answers: Answers = None
+    regions: Regions = None
     image_side_px: Annotated[
         int | None, Meta(description="Side in pixels that pictures are scaled to; by default the checkpoint's.")
     ] = None
@@ -120,9 +128,5 @@ class PredictConfig(Config, frozen=True):
         Literal["sdpa", "flash_attention_2", "eager"] | None,
         Meta(description="How attention is computed; by default as transformers chooses, mostly sdpa."),
     ] = None
-    remote_code: Annotated[bool, Meta(description="Let code run that comes with the checkpoint: read it first.")] = (
-        False
-    )
-    pickled_weights: Annotated[
-        bool, Meta(description="Also load weights from .bin files, by torch's restricted unpickler.")
-    ] = False
+    remote_code: RemoteCode = False
+    pickled_weights: PickledWeights = False

@@ -21,6 +21,7 @@ from shelfqa.models.asking import folder_of_pictures, of_splits, read_questions
 from shelfqa.models.cards import README, merged_card
 from shelfqa.models.parity import Answerer, Item, Limits, Parity, gate, sampled
 from shelfqa.models.presets import source_of
+from shelfqa.models.settings import PickledWeights, RemoteCode
 from shelfqa.models.wording import Wording
 from shelfqa.progress import say
 
@@ -80,12 +81,8 @@ class MergeConfig(Config, frozen=True):
     regions: Annotated[
         str | None, Meta(description="Where LXMERT and ViLBERT take regions from; by default as in training.")
     ] = None
-    remote_code: Annotated[bool, Meta(description="Let code run that comes with the checkpoint: read it first.")] = (
-        False
-    )
-    pickled_weights: Annotated[
-        bool, Meta(description="Also load weights from .bin files, by torch's restricted unpickler.")
-    ] = False
+    remote_code: RemoteCode = False
+    pickled_weights: PickledWeights = False
 
 
 class _Sources(NamedTuple):

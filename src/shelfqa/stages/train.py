@@ -141,7 +141,7 @@ def dry_run(
 
     from shelfqa.training.distributed import ALONE
 
-    ready = _make_ready(run, questions, settings, images, device, loop=_Loop(ALONE), writes=False)
+    ready = _make_ready(run, questions, settings, Way(images, device), _Loop(ALONE), writes=False)
 
     from shelfqa.training.preflight import Wanted, preflight
 
@@ -156,12 +156,19 @@ class _Loop(NamedTuple):
     shards: bool = False
 
 
-class _Ready(NamedTuple):
-    """All that a run begins with."""
+class _Tuned(NamedTuple):
+    """The model that is trained."""
 
     model: VqaModel
     adapter: PeftModel | None
     added: int
+    """Answers of the training rows that its table lacked."""
+
+
+class _Ready(NamedTuple):
+    """All that a run begins with."""
+
+    tuned: _Tuned
     parameters: dict[str, int]
     source: FeatureSource
     images: list[str]
@@ -192,7 +199,7 @@ def _train_together(run: StageRun, questions: Path, settings: Settings, way: Way
     shards = way.parallel == "fsdp" or (way.parallel == "auto" and launched_for_fsdp())
     loop = _Loop(processes, shards and not processes.alone)
     with processes.together():
-        ready = _make_ready(run, questions, settings, way.images, way.device, shared=way.features, loop=loop)
+        ready = _make_ready(run, questions, settings, way, loop)
     with processes.together():
         found = _preflight(run, ready, way, loop) if processes.leads else None
     trackers = Trackers(way.track if processes.leads else (), run.out, run.work, to_builtins(settings))
@@ -209,12 +216,12 @@ def _write(
     """Write what was trained, its history and its card."""
     card = _card(settings, ready, result, run.images).rstrip()
     told = readme_part(to_builtins(settings), fingerprint(questions), result)
-    _save(ready.model, ready.adapter, run.finished, f"{card}\n\n{told}")
+    _save(ready.tuned, run.finished, f"{card}\n\n{told}")
     run.write_table("history", history_table(result))
     about = run_card(
         result,
         run=run.key,
-        device=str(ready.model.device),
+        device=str(ready.tuned.model.device),
         processes=loop.processes.number,
         parallel="none" if loop.processes.alone else "fsdp" if loop.shards else "ddp",
         precision=ready.trainer.arithmetic.precision,
@@ -237,9 +244,9 @@ def _write(
         },
         "pictures": {"all": len(ready.images), "unreadable": len(errors)},
         "unreadable_pictures": {ready.images[image]: why for image, why in sorted(errors.items())[:100]},
-        "answers_added": ready.added,
+        "answers_added": ready.tuned.added,
         "preflight": found.as_dict(),
-        "device": str(ready.model.device),
+        "device": str(ready.tuned.model.device),
     }
 
 
@@ -268,15 +275,7 @@ def _preflight(run: StageRun, ready: _Ready, way: Way, loop: _Loop) -> Preflight
 
 
 def _make_ready(
-    run: StageRun,
-    questions: Path,
-    settings: Settings,
-    images: Path | None,
-    device: str,
-    *,
-    loop: _Loop,
-    writes: bool = True,
-    shared: Path | None = None,
+    run: StageRun, questions: Path, settings: Settings, way: Way, loop: _Loop, *, writes: bool = True
 ) -> _Ready:
     """Read the rows, load the model, attach what is trained, and make the pictures' features.
 
@@ -284,30 +283,44 @@ def _make_ready(
         run: counts the rows that are left out.
         questions: the folder that `split` wrote.
         settings: of the run.
-        images: the folder that image paths are relative to.
-        device: where to run.
+        way: where the pictures are, on which device to run, and where features are shared.
         loop: the processes that train together.
         writes: whether features may be kept on disk.
-        shared: the folder of features that other runs share; by default they are kept in the run's own.
 
     """
-    folder = image_folder(questions, images)
+    folder = image_folder(questions, way.images)
     run.images = folder
     rows = read_rows(run, questions)
 
-    from shelfqa.models.loading import load_model, require_extras
+    from shelfqa.models.loading import require_extras
 
     require_extras()
     import torch
 
-    from shelfqa.models.answer_lists import read_answers
-    from shelfqa.models.base import Loading
     from shelfqa.models.lora import trainable_parameters
     from shelfqa.training.data import validation_subset
-    from shelfqa.training.features import changes_with_training, feature_source
-    from shelfqa.training.preview import PreviewFeatures
-    from shelfqa.training.shared_features import shared_folder
     from shelfqa.training.trainer import Trainer
+
+    tuned = _tuned(rows.train, settings, way.device)
+    model = tuned.model
+    parameters = trainable_parameters(model)
+    source = _source(run, model, [folder / path for path in rows.images], settings, way, loop, writes=writes)
+    words = Wording().resolved(model.name, model.module.config.model_type, model.family).words
+    training = usable(run, model, worded(rows.train, words), source.errors, "train", learnable_only=True)
+    validation = usable(run, model, worded(rows.validation, words), source.errors, "validation", learnable_only=False)
+    measured = validation_subset(validation, settings.max_validation, seed=settings.seed)
+    torch.manual_seed(settings.seed)
+    trainer = Trainer(model, source, training, measured, settings, run.work, **loop._asdict())
+    return _Ready(tuned, parameters, source, rows.images, training, validation, measured, trainer)
+
+
+def _tuned(samples: Sequence[Sample], settings: Settings, device: str) -> _Tuned:
+    """Load the model, give it the answers of `samples`, and make ready what is to be trained; in evaluation mode."""
+    import torch
+
+    from shelfqa.models.answer_lists import read_answers
+    from shelfqa.models.base import Loading
+    from shelfqa.models.loading import load_model
 
     loading = Loading(
         dtype=torch.float32,
@@ -317,40 +330,29 @@ def _make_ready(
         quantize=settings.quantize,
     )
     model = load_model(settings.model, device=device, loading=loading)
-    counts = Counter(normalize_answer(sample.answer) for sample in rows.train)
+    counts = Counter(normalize_answer(sample.answer) for sample in samples)
     frequent = Counter({text: count for text, count in counts.items() if count >= settings.min_answer_count})
     added = model.prepare_for_training(frequent)
     torch.manual_seed(settings.seed)
     adapter = _begin_tuning(model, settings)
     model.module.to(model.device)
-    parameters = trainable_parameters(model)
     model.module.eval()
-    paths = [folder / path for path in rows.images]
+    return _Tuned(model, adapter, added)
+
+
+def _source(
+    run: StageRun, model: VqaModel, paths: Sequence[Path], settings: Settings, way: Way, loop: _Loop, *, writes: bool
+) -> FeatureSource:
+    """Return the features of the pictures: kept on disk where they do not change, anew in each step else."""
+    from shelfqa.training.features import changes_with_training, feature_source
+    from shelfqa.training.preview import PreviewFeatures
+    from shelfqa.training.shared_features import shared_folder
+
     trains_vision = changes_with_training(model, paths)
-    kept = run.work if shared is None else shared_folder(shared, model, paths, settings)
-    source: FeatureSource = (
-        feature_source(model, paths, kept, trains_vision=trains_vision, processes=loop.processes)
-        if writes
-        else PreviewFeatures(model, paths, trains_vision=trains_vision)
-    )
-    wording = Wording().resolved(model.name, model.module.config.model_type, model.family)
-    training = usable(run, model, worded(rows.train, wording.words), source.errors, "train", learnable_only=True)
-    validation = usable(
-        run, model, worded(rows.validation, wording.words), source.errors, "validation", learnable_only=False
-    )
-    measured = validation_subset(validation, settings.max_validation, seed=settings.seed)
-    torch.manual_seed(settings.seed)
-    trainer = Trainer(
-        model,
-        source,
-        training,
-        measured,
-        settings,
-        run.work,
-        processes=loop.processes,
-        shards=loop.shards,
-    )
-    return _Ready(model, adapter, added, parameters, source, rows.images, training, validation, measured, trainer)
+    if not writes:
+        return PreviewFeatures(model, paths, trains_vision=trains_vision)
+    kept = run.work if way.features is None else shared_folder(way.features, model, paths, settings)
+    return feature_source(model, paths, kept, trains_vision=trains_vision, processes=loop.processes)
 
 
 def _begin_tuning(model: VqaModel, settings: Settings) -> PeftModel | None:
@@ -368,15 +370,15 @@ def _begin_tuning(model: VqaModel, settings: Settings) -> PeftModel | None:
     return attach(model, size)
 
 
-def _save(model: VqaModel, adapter: PeftModel | None, folder: Path, card: str) -> None:
+def _save(tuned: _Tuned, folder: Path, card: str) -> None:
     """Write what was trained: `adapter/`, or the checkpoint `model/`."""
     from shelfqa.models.full_tuning import save_model
     from shelfqa.models.lora import save_adapter
 
-    if adapter is None:
-        save_model(model, folder / MODEL_FOLDER, card)
+    if tuned.adapter is None:
+        save_model(tuned.model, folder / MODEL_FOLDER, card)
     else:
-        save_adapter(model, adapter, folder / ADAPTER_FOLDER, card)
+        save_adapter(tuned.model, tuned.adapter, folder / ADAPTER_FOLDER, card)
 
 
 def _card(settings: Settings, ready: _Ready, result: Result, images: Path | None) -> str:
@@ -391,7 +393,7 @@ def _card(settings: Settings, ready: _Ready, result: Result, images: Path | None
         step=result.best_step,
         steps=result.steps,
         exact_match=(result.first_exact_match, result.best_exact_match),
-        answers_added=ready.added,
+        answers_added=ready.tuned.added,
         credit=credit_of(images),
     )
-    return tuning_card(base_of(ready.model), tuning)
+    return tuning_card(base_of(ready.tuned.model), tuning)

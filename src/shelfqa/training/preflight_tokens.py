@@ -14,7 +14,7 @@ from shelfqa.models.base import Decoding, TokenCount, VqaModel
 from shelfqa.progress import progress
 from shelfqa.text import normalize_answer
 from shelfqa.training.data import Sample, writes
-from shelfqa.training.findings import NAMED, Finding, Spread, Tokens, about, counted
+from shelfqa.training.findings import NAMED, Check, Finding, Level, Spread, Tokens, about, counted
 
 _MOST_SIZES = 200
 """Sizes of pictures that are tried; where there are more, they are rounded up until there are no more than these."""
@@ -118,59 +118,59 @@ class Looked(NamedTuple):
 def look_at(model: VqaModel, samples: Sequence[Sample], counts: Sequence[TokenCount]) -> Looked:
     """Look at the lengths of samples, and for answers that the model cannot write."""
 
-    def those(wanted: Callable[[TokenCount], bool]) -> tuple[list[str], list[TokenCount]]:
-        places = [place for place, count in enumerate(counts) if wanted(count)]
-        return [samples[place].question_id for place in places], [counts[place] for place in places]
+    findings: list[Finding] = []
 
-    findings = []
-    ids, found = those(lambda one: one.answer_cut > 0)
-    if found:
-        limit = found[0].answer - found[0].answer_cut
-        findings.append(
-            about(
-                "error",
-                "answers",
-                f"{counted(ids, 'answer')} longer than the {limit} tokens that {model.name!r} learns, up to "
-                f"{max(one.answer for one in found):,}: the rest would be lost. Shorten these answers, or leave "
-                "their rows out.",
-                ids,
-            )
-        )
-    ids, found = those(lambda one: one.beyond > 0)
-    if found:
-        findings.append(
-            about(
-                "error",
-                "tokens",
-                f"{counted(ids, 'picture')} too large for {model.name!r}: up to {max(one.picture for one in found):,} "
-                f"tokens, {max(one.beyond for one in found):,} more than it reads with the prompt around a question. "
-                "Scale these pictures down, or leave their rows out: pictures are never cut.",
-                ids,
-            )
-        )
-    ids, found = those(lambda one: one.question_cut > 0)
-    if found:
-        findings.append(
-            about(
-                "warning",
-                "tokens",
-                f"{counted(ids, 'question')} longer than {model.name!r} reads: up to "
-                f"{max(one.question_cut for one in found):,} tokens of them are cut. Shorten these questions, or leave "
-                "their rows out.",
-                ids,
-            )
-        )
-    ids, found = those(lambda one: not one.answer_cut and one.answer > Decoding().max_new_tokens)
-    if found and writes(model):
-        findings.append(
-            about(
-                "warning",
-                "answers",
-                f"{counted(ids, 'answer')} longer than the {Decoding().max_new_tokens} tokens that evaluation writes: "
-                "they will count as wrong. Shorten these answers, or leave their rows out.",
-                ids,
-            )
-        )
+    def look(
+        level: Level,
+        check: Check,
+        wanted: Callable[[TokenCount], bool],
+        told: Callable[[list[str], list[TokenCount]], str],
+    ) -> None:
+        found = [(sample.question_id, count) for sample, count in zip(samples, counts, strict=True) if wanted(count)]
+        if found:
+            ids = [question_id for question_id, _ in found]
+            findings.append(about(level, check, told(ids, [count for _, count in found]), ids))
+
+    look(
+        "error",
+        "answers",
+        lambda one: one.answer_cut > 0,
+        lambda ids, found: (
+            f"{counted(ids, 'answer')} longer than the {found[0].answer - found[0].answer_cut} tokens that "
+            f"{model.name!r} learns, up to {max(one.answer for one in found):,}: the rest would be lost. Shorten these "
+            "answers, or leave their rows out."
+        ),
+    )
+    look(
+        "error",
+        "tokens",
+        lambda one: one.beyond > 0,
+        lambda ids, found: (
+            f"{counted(ids, 'picture')} too large for {model.name!r}: up to {max(one.picture for one in found):,} "
+            f"tokens, {max(one.beyond for one in found):,} more than it reads with the prompt around a question. "
+            "Scale these pictures down, or leave their rows out: pictures are never cut."
+        ),
+    )
+    look(
+        "warning",
+        "tokens",
+        lambda one: one.question_cut > 0,
+        lambda ids, found: (
+            f"{counted(ids, 'question')} longer than {model.name!r} reads: up to "
+            f"{max(one.question_cut for one in found):,} tokens of them are cut. Shorten these questions, or leave "
+            "their rows out."
+        ),
+    )
+    most = Decoding().max_new_tokens
+    look(
+        "warning",
+        "answers",
+        lambda one: writes(model) and not one.answer_cut and one.answer > most,
+        lambda ids, _: (
+            f"{counted(ids, 'answer')} longer than the {most} tokens that evaluation writes: they will count as wrong. "
+            "Shorten these answers, or leave their rows out."
+        ),
+    )
     unsound = {one.question_id for one, count in zip(samples, counts, strict=True) if count.answer_cut or count.beyond}
     rest = _unwritable(model, [sample for sample in samples if sample.question_id not in unsound])
     return Looked(findings + rest.findings, rest.unsound | unsound)

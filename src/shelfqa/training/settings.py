@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from shelfqa.config import Config, from_mapping, read_yaml
 from shelfqa.errors import ConfigError, did_you_mean
+from shelfqa.models.settings import Answers, PickledWeights, Regions
 
 Method = Literal["lora", "rslora", "dora", "full"]
 Init = Literal["default", "pissa"]
@@ -128,20 +129,9 @@ class TrainConfig(Config, frozen=True):
     ] = None
     checkpoint_every: Annotated[int | None, Meta(description="Steps between checkpoints of an unfinished run.")] = None
     seed: Annotated[int, Meta(description="Seed of the adapter, the order of the data and the dropout.")] = 0
-    answers: Annotated[
-        str | None,
-        Meta(description="File that names a classifier's outputs in their order, where the checkpoint does not."),
-    ] = None
-    regions: Annotated[
-        str | None,
-        Meta(
-            description="Where LXMERT and ViLBERT take regions from: a ResNet's folder or hub name, or precomputed "
-            "features."
-        ),
-    ] = None
-    pickled_weights: Annotated[
-        bool, Meta(description="Read .bin weights with torch's restricted unpickler where there are no safetensors.")
-    ] = False
+    answers: Answers = None
+    regions: Regions = None
+    pickled_weights: PickledWeights = False
 
 
 def preset_names() -> list[str]:
