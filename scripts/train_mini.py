@@ -39,6 +39,7 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from shelfqa.machine import keep_freed_memory
 from shelfqa.models.mini.configuration import MiniConfig
 from shelfqa.models.mini.graphs import export_graphs
 from shelfqa.models.mini.language import TextLayer
@@ -320,6 +321,7 @@ def save(model: MiniForQuestionAnswering, processor: MiniProcessor, folder: Path
 def main() -> None:
     """Train and report."""
     options = arguments()
+    keep_freed_memory()
     torch.manual_seed(options.seed)
     questions, paths = read_questions(options.split / "questions.parquet")
     trained = np.flatnonzero(questions.split == "train")

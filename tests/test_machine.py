@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -93,3 +97,33 @@ def test_extras_are_read_from_the_distribution(monkeypatch: pytest.MonkeyPatch) 
     assert found["all"].missing == ()
     assert found["one"].install == "pip install 'shelfqa[one]'"
     assert version_of("absent") is None
+
+
+FAULTS = """
+import resource
+import sys
+import numpy as np
+from shelfqa.machine import keep_freed_memory
+kept = keep_freed_memory() if sys.argv[1] == "keep" else None
+def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+def work(): [np.ones(3_000_000) for _ in range(6)]
+work()
+before = faults()
+for _ in range(5):
+    work()
+print(kept, faults() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+def test_freed_memory_is_kept_unless_the_user_has_a_say() -> None:
+    def told(way: str, **more: str) -> list[str]:
+        plain = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "LD_PRELOAD"))}
+        done = subprocess.run([sys.executable, "-c", FAULTS, way], capture_output=True, text=True, env=plain | more)
+        return done.stdout.split()
+
+    kept, few = told("keep")
+    _, many = told("plain")
+    assert kept == "True"
+    assert int(few) < int(many) / 4
+    assert told("keep", MALLOC_ARENA_MAX="2")[0] == "False"

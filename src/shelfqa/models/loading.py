@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from shelfqa.errors import InputError, UserError
 from shelfqa.hub import in_cache, load_error
-from shelfqa.machine import available_memory_mb
+from shelfqa.machine import available_memory_mb, keep_freed_memory
 from shelfqa.models.fitting import weights_gb
 from shelfqa.models.presets import PRESETS, source_of
 from shelfqa.progress import say
@@ -95,6 +95,8 @@ def load_model(
     place = resolve_device(device)
     if place.type == "cuda":
         torch.cuda.set_device(place)  # so that what asks for "the" GPU means this one
+    if place.type == "cpu":
+        keep_freed_memory()
     loading = loading or Loading(dtype=resolve_dtype("auto", place))
     if loading.quantize is None and adapter is not None:
         loading = loading._replace(quantize=_as_trained(adapter, place))
