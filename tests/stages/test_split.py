@@ -87,6 +87,29 @@ def test_held_out_rows_take_their_near_duplicates_along(tmp_path: Path, images: 
         split(write(tmp_path / "r", [ask(1)]), tmp_path / "r-out", SplitConfig(held_out_rows=True), images=images)
 
 
+MARKED = "path,question,split\nimages/small/001.png,what?,test\n010.png,what?,TEST\n020.png,what?,train\nno.png,,test\n"
+LISTED = "image\n./001.png\n020.png\n"
+
+
+@pytest.mark.parametrize(("text", "tested"), [(MARKED, {"P001", "P002", "P010"}), (LISTED, {"P001", "P002", "P020"})])
+def test_pictures_of_a_published_test_set_are_held_out(
+    text: str, tested: set[str], tmp_path: Path, images: Path
+) -> None:
+    questions = write(tmp_path / "q", [ask(number) for number in range(60)])
+    file = tmp_path / "published.csv"
+    file.write_text(text)
+    config = SplitConfig(held_out_pictures=str(file))
+    manifest = split(questions, tmp_path / "out", config, images=images)
+    assert {product for product, name in splits(tmp_path / "out").items() if name == "test"} == tested
+    assert "held_out_pictures" in manifest.inputs
+    file.write_text("question\nwhat?\n")
+    with pytest.raises(InputError, match="no column of pictures"):
+        split(questions, tmp_path / "bad", config, images=images)
+    file.write_text("path\nunknown.png\n")
+    with pytest.raises(InputError, match="holds out none of the 60 pictures"):
+        split(questions, tmp_path / "bad", config, images=images)
+
+
 def test_it_is_not_done_twice(tmp_path: Path, images: Path) -> None:
     questions = write(tmp_path / "q", [ask(number) for number in range(20)])
     split(questions, tmp_path / "out", SplitConfig(), images=images)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +123,7 @@ class _RowReader:
         """Return the pair in a row, or why there is none."""
         get = {ours: row.values.get(theirs) for ours, theirs in self._columns.items()}
         image, question, answer = (_text(get[name]) for name in _REQUIRED)
-        path = self._known(image)
+        path = _as_known(image, self._owners)
         product_id, product_type = self._owners.get(path, (None, None))
         if not image:
             return self._drop(row, None, "no-image", f"{self._columns['image']!r} is empty")
@@ -147,17 +147,43 @@ class _RowReader:
             split=_SPLITS.get(_text(get.get("split")).casefold()),
         )
 
-    def _known(self, image: str) -> str:
-        """Return the path as the catalogue writes it."""
-        path = image.replace("\\", "/").removeprefix("./")
-        if path not in self._owners:
-            for home in _HOMES:
-                if path.startswith(home) and path.removeprefix(home) in self._owners:
-                    return path.removeprefix(home)
-        return path
-
     def _drop(self, row: Row, product_id: str | None, reason: str, detail: str) -> Drop:
         return Drop(self._file, row.line, product_id, reason, detail)
+
+
+def held_out_pictures(file: Path, pictures: Collection[str]) -> set[str]:
+    """Return those of `pictures` that a table marks as test or, where it has no column `split`, that it names.
+
+    Raises:
+        InputError: if the file is missing, unreadable, has no column of pictures, or holds out none of `pictures`.
+
+    """
+    table = read_rows(file)
+    names = {name.casefold(): name for name in reversed(table.columns)}
+    image, split = (
+        next((names[guess] for guess in GUESSES[ours] if guess in names), None) for ours in ("image", "split")
+    )
+    if image is None:
+        raise InputError(f"{str(file)!r} has no column of pictures, such as 'path'; it has {', '.join(table.columns)}.")
+    known = frozenset(pictures)
+    found = {
+        _as_known(_text(row.values.get(image)), known)
+        for row in table.rows
+        if split is None or _SPLITS.get(_text(row.values.get(split)).casefold()) == "test"
+    }
+    if not found & known:
+        raise InputError(f"{str(file)!r} holds out none of the {len(known)} pictures that are asked about.")
+    return found & known
+
+
+def _as_known(image: str, known: Container[str]) -> str:
+    """Return a path as the catalogue, which knows the paths `known`, writes it."""
+    path = image.replace("\\", "/").removeprefix("./")
+    if path not in known:
+        for home in _HOMES:
+            if path.startswith(home) and path.removeprefix(home) in known:
+                return path.removeprefix(home)
+    return path
 
 
 def _text(value: Any) -> str:

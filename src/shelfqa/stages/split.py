@@ -18,6 +18,7 @@ from shelfqa.errors import ConfigError, GateFailure, InputError, did_you_mean
 from shelfqa.images import HASH_BITS, fingerprint_files
 from shelfqa.near_duplicates import NEAR_DUPLICATE_BITS
 from shelfqa.progress import progress
+from shelfqa.questions.from_file import held_out_pictures
 from shelfqa.questions.splitting import SPLITS, Asked, Groups, assign, audit_leakage, find_groups
 from shelfqa.records import QUESTION_COLUMNS
 
@@ -44,6 +45,13 @@ class SplitConfig(Config, frozen=True, kw_only=True):
         bool,
         Meta(description="Rows that a file marks as test stay test, with their whole group; only the rest is dealt."),
     ] = False
+    held_out_pictures: Annotated[
+        str | None,
+        Meta(
+            description="Table (CSV, TSV, JSON lines, Parquet) of pictures, such as a published test set: questions "
+            "about those that its column `split` calls test (all if it has none) are test, with their whole group."
+        ),
+    ] = None
     only: Annotated[
         tuple[str, ...],
         Meta(description="After splitting, keep only rows of these sources (source.model); none given: all."),
@@ -62,18 +70,22 @@ def split(questions: Path, out: Path, config: SplitConfig, *, images: Path | Non
 
     Raises:
         ConfigError: if the shares do not add up to one, or `only` names an unknown source.
-        InputError: if the questions are missing, or pictures have no hash and their folder is not known.
+        InputError: if the questions or the held-out pictures are missing, or pictures have no hash and their folder is
+            not known.
         GateFailure: if the audit finds a leak.
 
     """
     total = config.train + config.validation + config.test
     if abs(total - 1) > 1e-6:
         raise ConfigError(f"split: train, validation and test add up to {total:g}, not to 1: change one of them.")
-    if config.held_out_rows and config.train + config.validation <= 0:
-        raise ConfigError("split: with held_out_rows, train or validation must be above 0.")
+    holds_out = config.held_out_rows or config.held_out_pictures is not None
+    if holds_out and config.train + config.validation <= 0:
+        raise ConfigError("split: with held_out_rows or held_out_pictures, train or validation must be above 0.")
     given = artifacts.read_manifest(questions, missing_ok=True)
     root = images or (Path(given.images) if given is not None and given.images is not None else None)
     inputs = {"questions": questions} | ({"images": images} if images is not None else {})
+    if config.held_out_pictures is not None:
+        inputs["held_out_pictures"] = Path(config.held_out_pictures)
     return artifacts.build("split", out, config, inputs, lambda run: _split(run, questions, config, root, workers))
 
 
@@ -86,11 +98,18 @@ def _split(run: StageRun, questions: Path, config: SplitConfig, root: Path | Non
         if name not in sources:
             raise ConfigError(f"split.only: no question is from {name!r}.{did_you_mean(name, set(sources) - {None})}")
     known = _known_images(questions)
+    asked = table.select(["product_id", "image_paths", "product_type", "split"]).to_pylist()
+    held_out = _held_out_pictures(asked, config)
     rows = [
-        Asked(row["product_id"], row["image_paths"], row["product_type"] or _NO_TYPE, _held_out(row, config))
-        for row in table.select(["product_id", "image_paths", "product_type", "split"]).to_pylist()
+        Asked(
+            row["product_id"],
+            row["image_paths"],
+            row["product_type"] or _NO_TYPE,
+            (config.held_out_rows and row["split"] == "test") or not held_out.isdisjoint(row["image_paths"]),
+        )
+        for row in asked
     ]
-    if config.held_out_rows and not any(row.held_out for row in rows):
+    if config.held_out_rows and not any(row["split"] == "test" for row in asked):
         raise ConfigError("split.held_out_rows: no question is marked as test: leave it out, and test rows are dealt.")
     hashes = _hashes(rows, known, root, workers)
     products = {path: image["product_ids"] or () for path, image in known.items() if "product_ids" in image}
@@ -118,8 +137,10 @@ def _split(run: StageRun, questions: Path, config: SplitConfig, root: Path | Non
     run.drop("other-source", len(rows) - table.num_rows)
 
 
-def _held_out(row: Mapping[str, Any], config: SplitConfig) -> bool:
-    return config.held_out_rows and row["split"] == "test"
+def _held_out_pictures(asked: Sequence[Mapping[str, Any]], config: SplitConfig) -> set[str]:
+    if config.held_out_pictures is None:
+        return set()
+    return held_out_pictures(Path(config.held_out_pictures), {path for row in asked for path in row["image_paths"]})
 
 
 def _known_images(questions: Path) -> dict[str, dict[str, Any]]:
