@@ -59,6 +59,12 @@ def checkpoint_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return mini_checkpoint(tmp_path_factory.mktemp("mini"))
 
 
+@pytest.fixture(scope="session")
+def model(checkpoint_folder: Path) -> str:
+    """The same as `--model` takes it; tests of other models have a `model` of their own."""
+    return str(checkpoint_folder)
+
+
 @pytest.fixture
 def pictures(tmp_path: Path) -> list[Path]:
     """Four pictures, each of one colour that the tiny `mini` can learn."""

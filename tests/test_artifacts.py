@@ -114,6 +114,19 @@ def test_outputs_of_an_earlier_kind_of_run_go(tmp_path: Path, source: Path) -> N
     assert sorted(path.name for path in out.iterdir()) == ["manifest.json", "other.txt"]
 
 
+def test_they_go_too_where_a_run_was_broken_off_since(tmp_path: Path, source: Path) -> None:
+    def stop(run: StageRun) -> None:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "out"
+    make(out, Settings(), source, [])
+    for rows in (9, 9, 8):
+        with pytest.raises(KeyboardInterrupt):
+            build("demo", out, Settings(rows=rows), {"source": source}, stop)
+    build("demo", out, Settings(rows=8), {"source": source}, lambda run: run.write_text("other.txt", "x"))
+    assert sorted(path.name for path in out.iterdir()) == ["manifest.json", "other.txt"]
+
+
 def test_a_fingerprint_sees_an_edited_output(tmp_path: Path, source: Path) -> None:
     out = tmp_path / "out"
     build("demo", out, Settings(), {"source": source}, lambda run: run.write_text("a.txt", "abc"))

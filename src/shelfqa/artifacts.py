@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from shelfqa.records import Drop
 
 MANIFEST = "manifest.json"
-_WORK = ".work"
+_WORK, _BEGUN = ".work", "begun.json"
 _POLL_S = 0.1
 
 
@@ -63,6 +63,15 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     counts: Counts
     details: dict[str, Any]
     outputs: dict[str, Output]
+
+
+class Begun(msgspec.Struct, frozen=True, array_like=True):
+    """A run that was begun in a folder and has not ended."""
+
+    stage: str
+    key: str
+    earlier: list[str]
+    """What a run that ended has left in the folder."""
 
 
 class StageRun:
@@ -144,16 +153,17 @@ def build(
 
     """
     settings, prints, key = identity(stage, out, config, inputs)
-    done = read_manifest(out, missing_ok=True)
+    done, before = read_manifest(out, missing_ok=True), begun(out)
     if not again and done is not None and done.fingerprint == key and _outputs_present(out, done):
         return done
     with storage_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         work = out / _WORK
-        if work.exists() and _read_key(work) != key:
+        if work.exists() and (before is None or before.key != key):
             shutil.rmtree(work)
         (work / "finished").mkdir(parents=True, exist_ok=True)
-        (work / "key").write_text(key, encoding="utf-8")
+        earlier = list(done.outputs) if done is not None else before.earlier if before is not None else []
+        write_atomically(work / _BEGUN, msgspec.json.encode(Begun(stage, key, earlier)))
         (out / MANIFEST).unlink(missing_ok=True)
     run = StageRun(out, work, key)
     started = time.monotonic()
@@ -163,7 +173,7 @@ def build(
         for path in sorted(run.finished.iterdir()):
             outputs[path.name] = Output(bytes=size_bytes(path), sha256=content_digest(path))
             _replace(path, out / path.name)
-        for stale in set(done.outputs if done is not None else ()) - set(outputs):
+        for stale in set(earlier) - set(outputs):
             _remove(out / stale)
         manifest = Manifest(
             stage=stage,
@@ -202,7 +212,7 @@ def assist(
     """
     _, _, key = identity(stage, out, config, inputs)
     started = time.monotonic()
-    while _read_key(out / _WORK) != key:
+    while (under_way := begun(out)) is None or under_way.key != key:
         done = read_manifest(out, missing_ok=True)
         if done is not None and done.fingerprint == key and _outputs_present(out, done):
             return
@@ -211,6 +221,14 @@ def assist(
         time.sleep(_POLL_S)
     with storage_errors(out):
         body(StageRun(out, out / _WORK, key))
+
+
+def begun(out: Path) -> Begun | None:
+    """Return the run that is under way in a folder, or was broken off there; None if there is none."""
+    try:
+        return msgspec.json.decode((out / _WORK / _BEGUN).read_bytes(), type=Begun)
+    except (OSError, msgspec.DecodeError):
+        return None
 
 
 def identity(
@@ -367,13 +385,6 @@ def _outputs_present(out: Path, manifest: Manifest) -> bool:
         (out / name).exists() and (not (out / name).is_file() or (out / name).stat().st_size == output.bytes)
         for name, output in manifest.outputs.items()
     )
-
-
-def _read_key(work: Path) -> str | None:
-    try:
-        return (work / "key").read_text(encoding="utf-8")
-    except OSError:
-        return None
 
 
 def _remove(path: Path) -> None:

@@ -1,60 +1,38 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
 from shelfqa.errors import ConfigError, InputError
-from shelfqa.models.base import Decoding, Loading, VqaModel, one_of_each
+from shelfqa.models.base import Decoding, Features, VqaModel
 from shelfqa.models.loading import load_model
 from shelfqa.models.lora import LoraSettings, attach, merge, save_adapter, trainable_parameters
-from tiny_models import COLOURS, blip_checkpoint, mini_checkpoint, picture
+from tuning import ANSWERS, MAKERS, QUERIES, features_of, loaded
 
-PAIRS = [(image, question, answer) for image, colour in enumerate(COLOURS) for question, answer in (
-    ("what color is it?", colour), ("how many?", str(1 + image % 2)))]  # fmt: skip
-INDEX = [image for image, _, _ in PAIRS]
-QUESTIONS = [question for _, question, _ in PAIRS]
-ANSWERS = [answer for _, _, answer in PAIRS]
-MAKERS = {"blip": blip_checkpoint, "mini": mini_checkpoint}
 SETTINGS = LoraSettings(rank=8, alpha=16, dropout=0.0, targets=("connector", "language"))
 
 
-@pytest.fixture(scope="module", params=sorted(MAKERS))
+@pytest.fixture(scope="module", params=["blip", "mini"])
 def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(1)
-    make: Callable[[Path], Path] = MAKERS[request.param]
-    return make(tmp_path_factory.mktemp(request.param))
+    return MAKERS[request.param](tmp_path_factory.mktemp(request.param))
 
 
-def features_of(model: VqaModel) -> torch.Tensor:
-    with torch.no_grad():
-        return model.encode_images([picture(rgb, seed) for seed, rgb in enumerate(COLOURS.values())])
-
-
-def texts(model: VqaModel, features: torch.Tensor) -> list[str]:
-    return [answers[0].text for answers in model.answer(features, one_of_each(QUESTIONS, INDEX), Decoding(top_k=1))]
-
-
-def fresh(checkpoint: Path) -> VqaModel:
-    model = load_model(str(checkpoint), device="cpu", loading=Loading(dtype=torch.float32))
-    from collections import Counter
-
-    model.prepare_for_training(Counter(ANSWERS))
-    return model
+def texts(model: VqaModel, features: Features) -> list[str]:
+    return [answers[0].text for answers in model.answer(features, QUERIES, Decoding(top_k=1))]
 
 
 def test_eight_pairs_are_learned_saved_loaded_and_merged(checkpoint: Path, tmp_path: Path) -> None:
-    model = fresh(checkpoint)
+    model = loaded(checkpoint)
     torch.manual_seed(0)
     adapter = attach(model, SETTINGS)
     features = features_of(model)
     trained = [one for one in model.module.parameters() if one.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=0.01)
     for _ in range(300):
-        loss = model.loss(features, one_of_each(QUESTIONS, INDEX), ANSWERS)
+        loss = model.loss(features, QUERIES, ANSWERS)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
@@ -67,9 +45,9 @@ def test_eight_pairs_are_learned_saved_loaded_and_merged(checkpoint: Path, tmp_p
     save_adapter(model, adapter, tmp_path / "again", "card")
     for file in (tmp_path / "adapter").iterdir():
         assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes()
-    loaded = load_model(str(checkpoint), adapter=tmp_path / "adapter", device="cpu")
-    before = model.answer(features, one_of_each(QUESTIONS, INDEX), Decoding(top_k=3))
-    assert loaded.answer(features, one_of_each(QUESTIONS, INDEX), Decoding(top_k=3)) == before
+    again = load_model(str(checkpoint), adapter=tmp_path / "adapter", device="cpu")
+    before = model.answer(features, QUERIES, Decoding(top_k=3))
+    assert again.answer(features, QUERIES, Decoding(top_k=3)) == before
 
     merge(model, adapter)
     model.save_pretrained(tmp_path / "merged")
@@ -80,37 +58,36 @@ def test_eight_pairs_are_learned_saved_loaded_and_merged(checkpoint: Path, tmp_p
 
 
 def test_a_fresh_adapter_changes_no_answer(checkpoint: Path) -> None:
-    model = fresh(checkpoint)
+    model = loaded(checkpoint)
     features = features_of(model)
-    before = model.answer(features, one_of_each(QUESTIONS, INDEX), Decoding(top_k=2))
+    before = model.answer(features, QUERIES, Decoding(top_k=2))
     attach(model, SETTINGS)
     model.module.eval()
-    assert model.answer(features, one_of_each(QUESTIONS, INDEX), Decoding(top_k=2)) == before
+    assert model.answer(features, QUERIES, Decoding(top_k=2)) == before
 
 
 @pytest.mark.parametrize("group", ["vision", "connector", "language"])
 def test_each_group_can_be_the_target(checkpoint: Path, group: str) -> None:
-    model = fresh(checkpoint)
+    model = loaded(checkpoint)
     attach(model, SETTINGS._replace(targets=(group,), full=()))
     counts = trainable_parameters(model)
     assert list(counts) == [group, "total"]
-    features = model.encode_images([picture(rgb) for rgb in COLOURS.values()])
-    model.loss(features, one_of_each(QUESTIONS, INDEX), ANSWERS).backward()
+    model.loss(features_of(model), QUERIES, ANSWERS).backward()
     gradients = [weight.grad for weight in model.module.parameters() if weight.requires_grad]
     assert any(gradient is not None and bool(gradient.abs().sum() > 0) for gradient in gradients)
 
 
 def test_layers_can_be_named(checkpoint: Path) -> None:
-    model = fresh(checkpoint)
+    model = loaded(checkpoint)
     adapter = attach(model, SETTINGS._replace(targets=("query", "value")))
     assert all(name.rpartition(".")[2] in ("query", "value") for name in adapter.peft_config["default"].target_modules)
 
 
 def test_a_wrong_target_is_told_with_the_nearest(checkpoint: Path) -> None:
     with pytest.raises(ConfigError, match="Did you mean 'query'"):
-        attach(fresh(checkpoint), SETTINGS._replace(targets=("quary",)))
+        attach(loaded(checkpoint), SETTINGS._replace(targets=("quary",)))
     with pytest.raises(ConfigError, match="No layer is left"):
-        attach(fresh(checkpoint), SETTINGS._replace(targets=("head",), full=("head",)))
+        attach(loaded(checkpoint), SETTINGS._replace(targets=("head",), full=("head",)))
 
 
 def test_an_adapter_without_our_note_loads_too(checkpoint: Path, tmp_path: Path) -> None:

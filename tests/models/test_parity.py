@@ -83,6 +83,8 @@ def test_a_share_of_other_answers_can_be_allowed() -> None:
     forms = {"one": saying(*SAME), "two": saying(("pink", 0.8), *SAME[1:])}
     assert compare(ITEMS, forms, Limits(0.01, different=0.25)).passed
     assert not compare(ITEMS, forms, Limits(0.01, different=0.2)).passed
+    many = {"one": saying(*SAME * 25), "two": saying(*SAME * 25)}
+    assert compare(ITEMS * 25, many, Limits(0.01, different=0.29)).allowed_different == 29  # not 28.999… cut off
 
 
 def test_questions_that_nothing_can_answer_are_no_gate() -> None:

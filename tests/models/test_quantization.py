@@ -114,5 +114,5 @@ def test_without_bitsandbytes_an_adapter_runs_on_whole_weights(
     whole = load_model(str(checkpoint), adapter=tmp_path, device="cpu")
     assert quantization_of(whole.module) is None
     assert "was trained on weights of int8; they stay unquantised" in capsys.readouterr().err
-    with pytest.raises(UserError, match=r"cannot be quantised: .* pip install bitsandbytes"):
+    with pytest.raises(UserError, match=r"cannot be quantised: .* pip install 'shelfqa\[quantize\]'"):
         loaded(checkpoint, quantize="nf4")

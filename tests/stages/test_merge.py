@@ -180,6 +180,9 @@ def test_the_questions_of_training_are_asked_by_default(
     assert str(tmp_path) not in (tmp_path / "third" / "README.md").read_text()
     with pytest.raises(InputError, match="lacks the column 'question'"):
         merge(run, tmp_path / "fourth", MergeConfig(), questions=tmp_path / "empty.csv", device="cpu")
+    trained(mini.questions)
+    with pytest.raises(InputError, match="has no questions of split tset"):
+        merge(run, tmp_path / "fifth", MergeConfig(splits=["tset"]), device="cpu")
 
 
 def test_a_merge_that_was_broken_off_can_be_begun_again(

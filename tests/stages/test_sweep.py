@@ -37,11 +37,6 @@ NAMES = ["rank=2,targets=words", "rank=2,targets=both", "rank=4,targets=words", 
 
 
 @pytest.fixture(scope="module")
-def model(checkpoint_folder: Path) -> str:
-    return str(checkpoint_folder)
-
-
-@pytest.fixture(scope="module")
 def questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return questions_artifact(tmp_path_factory.mktemp("data"), products=24)
 
@@ -55,7 +50,8 @@ def plan(folder: Path, content: dict[str, Any], given: dict[str, Any] | None = N
 class Trials:
     """Stands for `train`: notes what it is asked for, and says that a rank near 20 is right the more often."""
 
-    def __init__(self) -> None:
+    def __init__(self, questions: Path) -> None:
+        self.inputs = {"questions": questions}
         self.ran: list[str] = []
         self.problems: dict[str, BaseException] = {}
 
@@ -75,12 +71,12 @@ class Trials:
                 "samples": {"train": 40, "validation": 50, "measured": 50},
             }
 
-        return build("train", folder, resolve(config, "mini-lora"), {}, body)
+        return build("train", folder, resolve(config, "mini-lora"), self.inputs, body)
 
 
 @pytest.fixture
-def trials() -> Trials:
-    return Trials()
+def trials(questions: Path) -> Trials:
+    return Trials(questions)
 
 
 def test_trials_are_compared_best_first(questions: Path, tmp_path: Path, trials: Trials) -> None:
@@ -212,6 +208,14 @@ def test_what_is_planned_names_steps_and_what_is_done(questions: Path, tmp_path:
     assert found[1].settings == {"batch_size": 8, "max_steps": 3}
 
 
+def test_what_is_done_on_other_questions_is_to_do(questions: Path, tmp_path: Path, trials: Trials) -> None:
+    wanted = plan(tmp_path, {"grid": {"rank": [4]}})
+    sweep(questions, tmp_path / "out", wanted, trials)
+    others = questions_artifact(tmp_path / "others", products=12)
+    states = [planned_trials(some, tmp_path / "out", wanted)[0].state for some in (questions, others)]
+    assert states == ["done", "to do"]
+
+
 SPACE = {"n_trials": 6, "n_startup_trials": 2, "fields": {"rank": {"low": 1, "high": 200, "log": True}}}
 
 
@@ -247,9 +251,11 @@ class TestSearch:
         assert len(trials.ran) == 3
         wanted = plan(tmp_path, {"optuna": SPACE})
         assert [one.state for one in planned_trials(questions, tmp_path / "out", wanted)] == ["done"] * 3
+        fewer = plan(tmp_path, {"optuna": SPACE | {"n_trials": 2}})
+        assert len(planned_trials(questions, tmp_path / "out", fewer)) == 2
         sweep(questions, tmp_path / "out", wanted, trials)
         assert len(trials.ran) == len(set(trials.ran)) == 6
-        whole = Trials()
+        whole = Trials(questions)
         sweep(questions, tmp_path / "whole", wanted, whole)
         assert whole.ran == trials.ran
 

@@ -14,11 +14,6 @@ from tiny_models import mini_checkpoint, questions_artifact
 
 
 @pytest.fixture(scope="module")
-def model(checkpoint_folder: Path) -> str:
-    return str(checkpoint_folder)
-
-
-@pytest.fixture(scope="module")
 def questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return questions_artifact(tmp_path_factory.mktemp("data"), products=36, broken=(1,))
 

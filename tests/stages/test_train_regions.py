@@ -61,7 +61,7 @@ def test_regions_and_answers_may_come_from_files(questions: Path, tmp_path: Path
         model=model, regions=str(archives), answers=str(tmp_path / "answers.txt"), batch_size=8, max_steps=3
     )
     manifest = train(questions, tmp_path / "out", config, device="cpu")
-    assert "answers" in manifest.inputs
+    assert manifest.inputs.keys() == {"questions", "model", "answers", "regions"}
     unreadable = manifest.details["unreadable_pictures"]
     assert unreadable.keys() == {"29.png"}
     assert unreadable["29.png"].startswith("no-regions: ")

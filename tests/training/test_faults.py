@@ -164,6 +164,21 @@ def test_a_good_model_may_get_worse_for_a_while() -> None:
     assert all(watch.look(step, 9.0, SAMPLES) is None for step in range(1, 50))
 
 
+@pytest.mark.parametrize("left", [b"garbage", b"", b"PK\x03\x04 and no more"])
+def test_a_broken_checkpoint_is_told_and_training_starts_over(
+    left: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert checkpoint.load_checkpoint(tmp_path) is None
+    assert capsys.readouterr().err == ""
+    (tmp_path / "last.pt").write_bytes(left)
+    assert checkpoint.load_checkpoint(tmp_path) is None
+    (said,) = capsys.readouterr().err.splitlines()
+    assert re.search(r"last.pt' cannot be read \(.+\)\. Training starts over\.$", said)
+    with pytest.raises(InputError, match=r"best-0000002.pt' cannot be read .* training then starts over") as caught:
+        checkpoint.load_weights(tmp_path, 2)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_full_disk_leaves_the_last_checkpoint(
     checkpoint_folder: Path, pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

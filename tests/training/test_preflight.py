@@ -54,11 +54,13 @@ def test_a_sound_run_is_measured_and_learns_its_pairs(make: Callable[[Path], Pat
     assert found.all_parameters > found.trainable_parameters["total"] > 0
 
 
-@pytest.mark.parametrize("make", [mini_checkpoint, blip_checkpoint], ids=lambda make: make.__name__)
-def test_a_run_after_it_is_the_same_bit_for_bit(make: Callable[[Path], Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("make", "retain"), [(mini_checkpoint, 0.0), (mini_checkpoint, 1.0), (blip_checkpoint, 0.0)], ids=str
+)
+def test_a_run_after_it_is_the_same_bit_for_bit(make: Callable[[Path], Path], retain: float, tmp_path: Path) -> None:
     ends = []
     for name in ("with", "without"):
-        trainer = ready(make, tmp_path / name, dropout=0.2, epochs=2, learning_rate=0.01)
+        trainer = ready(make, tmp_path / name, dropout=0.2, epochs=2, learning_rate=0.01, retain=retain)
         random = torch.get_rng_state()
         modes = [part.training for part in trainer.model.module.modules()]
         if name == "with":
@@ -200,6 +202,16 @@ def test_too_few_steps_are_no_error(tmp_path: Path) -> None:
     found = look(ready(blip_checkpoint, tmp_path), Wanted(overfit_steps=12, dry=True))
     assert found.errors == []
     assert "too few to tell" in findings(found, "overfit", "warning")[0].message
+
+
+def test_a_model_of_lists_learns_from_steps_of_several_answers(tmp_path: Path) -> None:
+    alike = [sample._replace(answer="red") for sample in SAMPLES]
+    (finding,) = look(ready(clip_checkpoint, tmp_path, alike), TOKENS_ALONE).errors
+    assert "The only answer is 'red'" in finding.message
+    (finding,) = look(ready(clip_checkpoint, tmp_path, batch_size=1), TOKENS_ALONE).errors
+    assert "A step of one question holds one answer" in finding.message
+    assert "--batch-size" in finding.message
+    assert look(ready(clip_checkpoint, tmp_path, batch_size=1, accumulation=4), Wanted()).errors == []
 
 
 def test_a_loss_that_no_weight_takes_part_in_is_told(tmp_path: Path) -> None:

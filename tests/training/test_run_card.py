@@ -3,7 +3,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from shelfqa.training.run_card import as_json, history_table, readme_part, run_card
+import pytest
+import torch
+
+from shelfqa.training.run_card import as_json, history_table, peak_memory_bytes, readme_part, run_card
 from shelfqa.training.trainer import Cost, Result
 
 
@@ -39,6 +42,14 @@ def test_the_card_has_curves_cost_and_versions() -> None:
     assert (found["device"]["processes"], found["device"]["parallel"]) == (2, "ddp")
     assert found["settings_and_data"] == "manifest.json"
     assert history_table(RESULT).num_rows == 4
+
+
+def test_memory_is_the_process_s_where_the_gpu_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 0)
+    assert peak_memory_bytes() > 10_000_000
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 5)
+    assert peak_memory_bytes() == 5
 
 
 def test_the_readme_shows_the_curve_and_no_folder_of_this_machine() -> None:

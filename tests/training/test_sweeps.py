@@ -146,7 +146,7 @@ def test_reading_a_sweep_loads_neither_torch_nor_optuna() -> None:
 
 def test_a_search_needs_optuna(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search_module, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match="pip install optuna"):
+    with pytest.raises(UserError, match=r"pip install 'shelfqa\[sweeps\]'"):
         require_optuna()
 
 

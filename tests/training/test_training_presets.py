@@ -49,6 +49,7 @@ FAMILIES = {
     "full": "blip",
     "lora": "blip",
     "mini-lora": "mini",
+    "mini-print-lora": "mini",
     "paligemma-lora-r8": "paligemma",
     "qlora": "llava",
     "region-lora": "lxmert",

@@ -1,4 +1,4 @@
-"""What an adapter's folder says of itself and of how it was made. Importing this module imports no torch."""
+"""What an adapter's folder holds, and says of how it was made. Importing this module imports no torch."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from shelfqa.artifacts import read_manifest
 from shelfqa.errors import InputError
 
 CONFIG_FILE, STATE_FILE = "adapter_config.json", "shelfqa.json"
+ADAPTER_FOLDER, MODEL_FOLDER = "adapter", "model"
+"""Where a run of `train` has its result: an adapter in PEFT's format or, after full fine-tuning, a checkpoint."""
+
 _BASE_KEYS = {STATE_FILE: "base_model", CONFIG_FILE: "base_model_name_or_path"}
-_INSIDE = "adapter"
-"""Where a run of `train` has its adapter."""
 
 
 class TrainedBy(NamedTuple):
@@ -32,10 +33,10 @@ def adapter_folder(path: Path) -> Path:
         InputError: if neither holds one.
 
     """
-    for folder in (path, path / _INSIDE):
+    for folder in (path, path / ADAPTER_FOLDER):
         if (folder / CONFIG_FILE).is_file():
             return folder
-    whole = any((path / inside / "config.json").is_file() for inside in ("", "model"))
+    whole = any((path / inside / "config.json").is_file() for inside in ("", MODEL_FOLDER))
     hint = " It holds a full checkpoint, which needs no merging." if whole else ""
     raise InputError(
         f"{str(path)!r} holds no {CONFIG_FILE}: give the folder adapter/ that `shelfqa train` wrote.{hint}"
@@ -58,6 +59,22 @@ def base_noted(adapter: Path) -> str:
         if noted:
             return str(noted)
     raise InputError(f"The adapter in {str(adapter)!r} does not name its base model: give it with --model.")
+
+
+def read_object(file: Path) -> dict[str, Any]:
+    """Return the object that a JSON file holds.
+
+    Raises:
+        InputError: if it cannot be read, or holds something else.
+
+    """
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"Cannot read {str(file)!r}: {error}.") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{str(file)!r} holds no JSON object.")
+    return values
 
 
 def trained_by(adapter: Path) -> TrainedBy:

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from shelfqa.errors import ImageError, InputError
 from shelfqa.images import load_image
+from shelfqa.models.settings import Quantize
 from shelfqa.records import Answer
 
 PictureInputs = Mapping[str, Tensor]
@@ -87,7 +88,7 @@ class Loading(NamedTuple):
     """The meaning of a classifier's outputs, where the checkpoint does not tell."""
     regions: str | None = None
     """Where a model of regions takes them from: a ResNet's folder or hub name, or precomputed features."""
-    quantize: Literal["none", "nf4", "int8"] | None = None
+    quantize: Quantize | None = None
     """What linear maps are quantised to; by default as the adapter's note says, and without one not at all."""
 
     def of_model(self) -> dict[str, Any]:
@@ -198,6 +199,10 @@ class VqaModel(ABC):
     def explain(self, features: Features, queries: Sequence[Query], decoding: Decoding) -> list[Explained]:
         """Return the very answers of `answer`, and where the model looked for them, if it `tells_attention`."""
         return [Explained(answers) for answers in self.answer(features, queries, decoding)]
+
+    def log_probabilities(self, features: Features, queries: Sequence[Query]) -> Tensor:
+        """Return the log-probability [q, answers] of each answer of the table; only classifiers have one."""
+        raise NotImplementedError(f"{self.name!r} has no table of answers")
 
     @abstractmethod
     def loss(self, features: Features, queries: Sequence[Query], answers: Sequence[str]) -> Tensor:

@@ -10,10 +10,9 @@ from safetensors import SafetensorError
 from shelfqa.artifacts import storage_errors, write_atomically
 from shelfqa.errors import StorageError
 from shelfqa.models.base import VqaModel
+from shelfqa.models.cards import README
 from shelfqa.models.loading import quiet_transformers
 from shelfqa.models.lora_targets import target_weights
-
-README = "README.md"
 
 
 def free(model: VqaModel, targets: Sequence[str]) -> None:

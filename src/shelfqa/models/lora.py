@@ -23,18 +23,18 @@ from safetensors.torch import save as to_safetensors
 import shelfqa
 from shelfqa.artifacts import storage_errors, write_atomically
 from shelfqa.errors import ConfigError, InputError, UserError
+from shelfqa.models.adapter_folder import CONFIG_FILE, STATE_FILE, read_object
 from shelfqa.models.base import VqaModel
-from shelfqa.models.cards import hub_name
-from shelfqa.models.lora_targets import GROUPS, target_modules
+from shelfqa.models.cards import README, hub_name
+from shelfqa.models.lora_targets import target_modules
 from shelfqa.models.quantization import Bits, quantization_of, quantized_layers, quiet_import
+from shelfqa.models.settings import GROUPS
 
 with quiet_import():
     from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 
     from shelfqa.models.pissa import begin_with_singular_values, for_untouched_base
 
-STATE_FILE = "shelfqa.json"
-_CONFIG_FILE = "adapter_config.json"
 _WEIGHTS_FILE = "adapter_model.safetensors"
 
 
@@ -138,9 +138,9 @@ def save_adapter(model: VqaModel, peft_model: PeftModel, folder: Path, card: str
         "state": model.adapter_state(),
     }
     write_atomically(folder / _WEIGHTS_FILE, to_safetensors(weights, metadata={"format": "pt"}))
-    write_atomically(folder / _CONFIG_FILE, _json(config))
+    write_atomically(folder / CONFIG_FILE, _json(config))
     write_atomically(folder / STATE_FILE, _json(state))
-    write_atomically(folder / "README.md", card.encode())
+    write_atomically(folder / README, card.encode())
 
 
 def _json(value: Any) -> bytes:
@@ -155,7 +155,7 @@ def load_adapter(model: VqaModel, folder: Path) -> PeftModel:
         InputError: if the folder holds no adapter, or one that was made for another model.
 
     """
-    for name in (_CONFIG_FILE, _WEIGHTS_FILE):
+    for name in (CONFIG_FILE, _WEIGHTS_FILE):
         if not (folder / name).is_file():
             hint = " It holds a full checkpoint: give it as --model." if (folder / "config.json").is_file() else ""
             raise InputError(
@@ -181,13 +181,8 @@ def load_adapter(model: VqaModel, folder: Path) -> PeftModel:
 
 def _read_state(folder: Path) -> dict[str, Any]:
     """Return what `save_adapter` noted; adapters that other programs wrote have none."""
-    try:
-        state: dict[str, Any] = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise InputError(f"Cannot read {str(folder / STATE_FILE)!r}: {error}.") from None
-    return state
+    file = folder / STATE_FILE
+    return read_object(file) if file.exists() else {}
 
 
 def quantization_noted(folder: Path) -> Bits | None:

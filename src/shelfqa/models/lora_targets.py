@@ -8,8 +8,8 @@ from torch import nn
 
 from shelfqa.errors import ConfigError, did_you_mean
 from shelfqa.models.base import VqaModel
+from shelfqa.models.settings import GROUPS
 
-GROUPS = ("vision", "connector", "language", "head")
 ALL = "all"
 """The target that means every layer, or every weight, of the model."""
 

@@ -6,6 +6,7 @@ quantised one or a server. The first form is what the others are held against. I
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,8 @@ _NAMED = 10
 """How many differing items a report lists."""
 _TOLD = 3
 """How many of them the one line of a failure names."""
+_ROUNDING = 1e-9
+"""So that .29 of 100 questions are 29."""
 _LETTERS = 40
 """How much of an answer stands in that line."""
 
@@ -159,7 +162,7 @@ def compare(items: Sequence[Item], answerers: Mapping[str, Answerer], limits: Li
             raise InputError(f"None of the {len(items)} questions of the gate can be answered: {reason}.")
     first, *others = answered
     distances = {name: _distance(items, answered[first], answered[name]) for name in others}
-    allowed = int(limits.different * len(items))
+    allowed = math.floor(limits.different * len(items) + _ROUNDING)
     passed = all(one.different <= allowed and one.largest <= limits.tolerance for one in distances.values())
     return Parity(
         passed=passed,

@@ -8,8 +8,7 @@ import shutil
 from pathlib import Path
 
 from shelfqa.artifacts import storage_errors
-from shelfqa.errors import InputError
-from shelfqa.models.adapter_folder import CONFIG_FILE, STATE_FILE
+from shelfqa.models.adapter_folder import CONFIG_FILE, STATE_FILE, read_object
 from shelfqa.models.cards import README, hub_name, public_name
 
 _BASE = "base_model_name_or_path"
@@ -27,25 +26,15 @@ def copy_for_hub(adapter: Path, target: Path) -> None:
     """
     with storage_errors(target):
         shutil.copytree(adapter, target, ignore=shutil.ignore_patterns(".*", "*.partial"))
-        config = _read(target / CONFIG_FILE)
+        config = read_object(target / CONFIG_FILE)
         config[_BASE] = hub_name(str(config[_BASE])) if config.get(_BASE) else None
         _write(target / CONFIG_FILE, config)
         if (target / STATE_FILE).is_file():
-            state = _read(target / STATE_FILE)
+            state = read_object(target / STATE_FILE)
             _write(target / STATE_FILE, state | {"base_model": public_name(str(state.get("base_model", "")))})
         if (target / README).is_file():
             text = (target / README).read_text(encoding="utf-8")
             (target / README).write_text(_ABSOLUTE.sub(r'"\1"', text), encoding="utf-8")
-
-
-def _read(file: Path) -> dict[str, object]:
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"Cannot read {str(file)!r}: {error}.") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{str(file)!r} holds no JSON object.")
-    return values
 
 
 def _write(file: Path, values: dict[str, object]) -> None:

@@ -35,7 +35,7 @@ _OUTLIER = 6.0
 def hindrance(device: torch.device) -> str | None:
     """Return why weights cannot be quantised here, with what to do, or None if they can."""
     if importlib.util.find_spec(_PACKAGE) is None:
-        return f"quantised weights need the package {_PACKAGE!r}: pip install {_PACKAGE}."
+        return f"quantised weights need the package {_PACKAGE!r}: pip install 'shelfqa[quantize]'."
     if device.type not in _DEVICES:
         return f"{_PACKAGE} has no arithmetic for {str(device)!r}: run with --device cpu or cuda, or unquantised."
     return None

@@ -9,8 +9,13 @@ from msgspec import Meta
 from shelfqa.config import Config
 from shelfqa.models.wording import AnswerForm
 
-_Probability = Annotated[float, Meta(ge=0, le=1)]
+GROUPS = ("vision", "connector", "language", "head")
+"""What models are made of (`base.VqaModel.module_groups`); one may lack some."""
 
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+Quantize = Literal["none", "nf4", "int8"]
+
+_Probability = Annotated[float, Meta(ge=0, le=1)]
 
 Answers = Annotated[
     str | None,
@@ -121,8 +126,7 @@ class PredictConfig(Config, frozen=True):
         bool | None, Meta(description="Whether large pictures are cut into tiles, where the model knows tiles.")
     ] = None
     dtype: Annotated[
-        Literal["auto", "float32", "bfloat16", "float16"],
-        Meta(description="Type of the weights; auto is bfloat16 on a GPU that has it, else float32."),
+        Dtype, Meta(description="Type of the weights; auto is bfloat16 on a GPU that has it, else float32.")
     ] = "auto"
     attention: Annotated[
         Literal["sdpa", "flash_attention_2", "eager"] | None,

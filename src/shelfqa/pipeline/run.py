@@ -9,6 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from shelfqa.artifacts import Manifest
+from shelfqa.models.adapter_folder import ADAPTER_FOLDER, MODEL_FOLDER
 from shelfqa.pipeline.recipe import Recipe
 from shelfqa.progress import say
 from shelfqa.stages.curate import curate
@@ -18,7 +19,7 @@ from shelfqa.stages.predict import predict
 from shelfqa.stages.report import find_inputs, report
 from shelfqa.stages.score import score
 from shelfqa.stages.split import split
-from shelfqa.stages.train import ADAPTER_FOLDER, MODEL_FOLDER, train
+from shelfqa.stages.train import train
 
 
 class Contender(NamedTuple):

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
 from msgspec import Meta
 
-from shelfqa.artifacts import Manifest, StageRun, build, read_manifest, write_atomically
+from shelfqa.artifacts import Manifest, StageRun, begun, build, read_manifest, write_atomically
 from shelfqa.config import Config
 from shelfqa.errors import GateFailure, InputError
 from shelfqa.models.adapter_folder import TrainedBy, adapter_folder, base_noted, trained_by
@@ -21,7 +20,7 @@ from shelfqa.models.asking import folder_of_pictures, of_splits, read_questions
 from shelfqa.models.cards import README, merged_card
 from shelfqa.models.parity import Answerer, Item, Limits, Parity, gate, sampled
 from shelfqa.models.presets import source_of
-from shelfqa.models.settings import PickledWeights, RemoteCode
+from shelfqa.models.settings import Dtype, PickledWeights, RemoteCode
 from shelfqa.models.wording import Wording
 from shelfqa.progress import say
 
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["MergeConfig", "merge"]
 
 PARITY_FILE = "parity.json"
-_WORK, _EARLIER = ".work", "earlier.json"
-"""Where a merge that is under way notes what an earlier one has left in its folder."""
 _SPLITS = ("test", "validation", "train")
 """Which questions the gate takes by default: those of the first of these splits that has some."""
 _TOLERANCE = {"float32": 1e-3, "float16": 0.02, "bfloat16": 0.05}
@@ -52,10 +49,7 @@ class MergeConfig(Config, frozen=True):
     model: Annotated[
         str | None, Meta(description="The base model; by default the one that the adapter was trained on.")
     ] = None
-    dtype: Annotated[
-        Literal["auto", "float32", "bfloat16", "float16"],
-        Meta(description="Type of the merged weights; auto is that of the base checkpoint."),
-    ] = "auto"
+    dtype: Annotated[Dtype, Meta(description="Type of the merged weights; auto is the base checkpoint's.")] = "auto"
     parity_items: Annotated[
         int, Meta(description="Questions that the parity gate asks at most; 0 turns it off.", ge=0)
     ] = 200
@@ -140,14 +134,14 @@ def merge(
     trained = trained_by(folder)
     config = _as_trained(config, trained)
     sources = _with_questions(_Sources(folder, base, questions, images, questions is not None), config, trained)
-    earlier = _earlier_outputs(out, folder, base)
+    _check_place(out, folder, base)
     inputs = {"adapter": folder}
     inputs |= {"questions": sources.questions} if sources.questions is not None else {}
     inputs |= {"images": images} if images is not None else {}
     for role, place in {"model": source_of(base), "answers": config.answers, "regions": config.regions}.items():
         if place is not None and Path(place).exists():
             inputs[role] = Path(place)
-    return build("merge", out, config, inputs, lambda run: _merge(run, config, sources, earlier, device, workers))
+    return build("merge", out, config, inputs, lambda run: _merge(run, config, sources, device, workers))
 
 
 def _as_trained(config: MergeConfig, trained: TrainedBy) -> MergeConfig:
@@ -175,33 +169,21 @@ def _with_questions(sources: _Sources, config: MergeConfig, trained: TrainedBy) 
     return sources._replace(questions=trained.questions, images=sources.images or trained.images)
 
 
-def _earlier_outputs(out: Path, adapter: Path, base: str) -> list[str]:
-    """Return what an earlier merge wrote into `out`.
-
-    Raises:
-        InputError: if the folder holds something else, over which a checkpoint's files would be written.
-
-    """
+def _check_place(out: Path, adapter: Path, base: str) -> None:
+    """Refuse a folder that holds something else than a merge, over which a checkpoint's files would be written."""
     for other in (adapter, Path(source_of(base))):
         if out.exists() and other.exists() and out.samefile(other):
             raise InputError(f"{str(out)!r} is itself what is to be merged: give another --out.")
-    done = read_manifest(out, missing_ok=True)
-    if done is not None and done.stage == "merge":
-        return list(done.outputs)
-    with suppress(OSError, msgspec.DecodeError):  # a merge was broken off here
-        return msgspec.json.decode((out / _WORK / _EARLIER).read_bytes(), type=list[str])
-    if out.is_dir() and any(file.name not in (PARITY_FILE, _WORK) for file in out.iterdir()):
+    last = read_manifest(out, missing_ok=True) or begun(out)
+    merged = last is not None and last.stage == "merge"
+    if not merged and out.is_dir() and any(file.name != PARITY_FILE for file in out.iterdir()):
         raise InputError(f"{str(out)!r} holds other files, which would be written over: give another --out.")
-    return []
 
 
-def _merge(
-    run: StageRun, config: MergeConfig, sources: _Sources, earlier: Sequence[str], device: str, workers: int
-) -> None:
+def _merge(run: StageRun, config: MergeConfig, sources: _Sources, device: str, workers: int) -> None:
     for name in ("finished", "parity"):  # of a run that was broken off
         shutil.rmtree(run.work / name, ignore_errors=True)
     run.finished.mkdir()
-    write_atomically(run.work / _EARLIER, msgspec.json.encode(earlier))
     gated = _gated(run, config, sources)
 
     from shelfqa.models.loading import require_extras, resolve_device
@@ -221,7 +203,7 @@ def _merge(
     merger = Merger(sources.base, sources.adapter, place, types_for(sources.base, config.dtype, place), loading)
     parity: Parity | None = None
     if gated.items:
-        written, parity = _through_gate(run, config, gated, merger, earlier, workers)
+        written, parity = _through_gate(run, config, gated, merger, workers)
     else:
         written = merger.write(run.finished)
         say(
@@ -241,9 +223,9 @@ def _gated(run: StageRun, config: MergeConfig, sources: _Sources) -> _Gated:
         rows = [row for row in of_splits(table, wanted or None, None, sources.questions) if row["question"].strip()]
         folder = folder_of_pictures(rows, sources.questions, sources.images)
     except InputError as error:
-        if sources.chosen:
+        if sources.chosen or config.splits:
             raise
-        return _Gated([], why_none=f"the questions of training cannot be asked again ({error})".rstrip("."))
+        return _Gated([], why_none=f"the questions of training cannot be asked again ({str(error).rstrip('.')})")
     rows = [row for row in rows if row["image_paths"]]
     items = [
         Item(row["question_id"], Asked(row["question"], (folder / row["image_paths"][0],)))
@@ -254,7 +236,7 @@ def _gated(run: StageRun, config: MergeConfig, sources: _Sources) -> _Gated:
 
 
 def _through_gate(
-    run: StageRun, config: MergeConfig, gated: _Gated, merger: Merger, earlier: Sequence[str], workers: int
+    run: StageRun, config: MergeConfig, gated: _Gated, merger: Merger, workers: int
 ) -> tuple[Written, Parity]:
     """Write the checkpoint between the second and the third form of the gate.
 
@@ -274,7 +256,8 @@ def _through_gate(
     try:
         parity = gate(gated.items, forms, Limits(_tolerance(config, merger), config.parity_different), report)
     except GateFailure:
-        for name in set(earlier) - {PARITY_FILE}:
+        note = begun(run.out)
+        for name in set(note.earlier if note is not None else ()) - {PARITY_FILE}:
             left = run.out / name
             shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
         shutil.rmtree(run.work)

@@ -23,6 +23,7 @@ from shelfqa.config import to_builtins
 from shelfqa.digests import digest_of
 from shelfqa.errors import ConfigError, StorageError, UserError
 from shelfqa.machine import process_share
+from shelfqa.models.adapter_folder import ADAPTER_FOLDER, MODEL_FOLDER
 from shelfqa.models.presets import training_preset_of
 from shelfqa.progress import say
 from shelfqa.report.sweep_figures import trials_png
@@ -41,8 +42,8 @@ TABLE = "trials.md"
 TRIALS = "trials.json"
 BEST = "best.json"
 PICTURE = "trials.png"
-RESULTS = ("adapter", "model")
-"""The folders of a trial that hold what was trained: an adapter or, after full fine-tuning, a checkpoint."""
+RESULTS = (ADAPTER_FOLDER, MODEL_FOLDER)
+"""The folders of a trial of which one holds what was trained."""
 _SEARCH = "search.json"
 
 TrainTrial = Callable[[Path, TrainConfig, Path], Manifest]
@@ -127,8 +128,9 @@ def planned_trials(questions: Path, out: Path | None, plan: Sweep) -> list[Plann
     _check(plan)
     points = plan.points
     if plan.search is not None and out is not None:
-        points = _recorded(out, _search_key(questions, plan, plan.search))
+        points = _recorded(out, _search_key(questions, plan, plan.search))[: plan.search.n_trials]
     samples = read_rows(StageRun(Path(), Path()), questions).train
+    data = fingerprint(questions)
 
     @cache
     def batches(size: int, seed: int, epoch: int) -> int:
@@ -142,14 +144,15 @@ def planned_trials(questions: Path, out: Path | None, plan: Sweep) -> list[Plann
             for epoch in range(settings.epochs)
         )
         steps = min(steps, settings.max_steps or steps)
-        state = "to do" if out is None else _state(trial_folder(out, point.name), settings)
+        state = "to do" if out is None else _state(trial_folder(out, point.name), settings, data)
         found.append(Planned(point.name, _varied(plan, settings), steps, state))
     return found
 
 
-def _state(folder: Path, settings: Settings) -> str:
+def _state(folder: Path, settings: Settings, data: str) -> str:
+    """Return how far a trial with these settings has come on questions with the fingerprint `data`."""
     done = read_manifest(folder, missing_ok=True)
-    if done is not None and done.config == to_builtins(settings):
+    if done is not None and done.config == to_builtins(settings) and done.inputs.get("questions") == data:
         return "done"
     return "begun" if (folder / ".work").is_dir() else "to do"
 

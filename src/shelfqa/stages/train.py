@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
@@ -13,6 +14,7 @@ from shelfqa.artifacts import Manifest, StageRun, assist, build, fingerprint, im
 from shelfqa.config import to_builtins
 from shelfqa.errors import ConfigError
 from shelfqa.machine import process_share
+from shelfqa.models.adapter_folder import ADAPTER_FOLDER, MODEL_FOLDER
 from shelfqa.models.presets import source_of, training_preset_of
 from shelfqa.models.wording import Wording
 from shelfqa.progress import say
@@ -36,9 +38,6 @@ __all__ = ["PARALLEL", "TrainConfig", "dry_run", "train"]
 
 Parallel = Literal["auto", "ddp", "fsdp"]
 PARALLEL: tuple[Parallel, ...] = get_args(Parallel)
-
-ADAPTER_FOLDER, MODEL_FOLDER = "adapter", "model"
-"""Where the result lies: an adapter in PEFT's format or, after full fine-tuning, a checkpoint."""
 
 
 def train(
@@ -114,8 +113,10 @@ def _plan(
     source = Path(source_of(config.model))
     if source.is_dir():
         inputs["model"] = source
-    if settings.answers is not None and Path(settings.answers).is_file():
-        inputs["answers"] = Path(settings.answers)
+    for role in ("answers", "regions"):
+        place = getattr(settings, role)
+        if place is not None and Path(place).exists():
+            inputs[role] = Path(place)
     way = way._replace(track=tuple(tracker_names(way.track)))
     if way.parallel not in PARALLEL:
         raise ConfigError(f"parallel is {way.parallel!r}: expected one of {', '.join(PARALLEL)}.")
@@ -262,7 +263,7 @@ def _preflight(run: StageRun, ready: _Ready, way: Way, loop: _Loop) -> Preflight
     from shelfqa.training.preflight import Wanted, preflight
 
     file = run.work / "preflight.json"
-    if file.is_file():
+    with suppress(OSError, msgspec.DecodeError):  # where a run begins there is none
         return msgspec.json.decode(file.read_bytes(), type=Preflight)
     wanted = Wanted(way.trial_steps and not loop.shards, way.overfit_steps)
     found = preflight(ready.trainer, ready.measured, ready.parameters, run.counts.dropped, wanted)

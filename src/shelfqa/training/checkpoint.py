@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 import random
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from shelfqa.artifacts import write_atomically
+from shelfqa.errors import InputError
 from shelfqa.progress import say
 
 _LAST = "last.pt"
@@ -28,8 +30,15 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any] | None:
-    """Return the state that was saved last, None if there is none."""
-    return _read(folder / _LAST)
+    """Return the state that was saved last, None if there is none or it is broken, which is said."""
+    path = folder / _LAST
+    if not path.is_file():
+        return None
+    try:
+        return _read(path)
+    except InputError as error:
+        say(f"{error} Training starts over.")
+        return None
 
 
 def save_weights(folder: Path, step: int, weights: dict[str, Tensor]) -> None:
@@ -38,10 +47,16 @@ def save_weights(folder: Path, step: int, weights: dict[str, Tensor]) -> None:
 
 
 def load_weights(folder: Path, step: int) -> dict[str, Tensor]:
-    """Return the weights that were saved after `step`."""
-    weights = _read(_weights_file(folder, step))
-    assert weights is not None
-    return weights
+    """Return the weights that were saved after `step`.
+
+    Raises:
+        InputError: if they are gone or broken.
+
+    """
+    try:
+        return _read(_weights_file(folder, step))
+    except InputError as error:
+        raise InputError(f"{error} Remove {str(folder)!r} and run again: training then starts over.") from None
 
 
 def forget_weights(folder: Path, *, but: int) -> None:
@@ -61,14 +76,12 @@ def _to_bytes(value: Any) -> bytes:
     return buffer.getvalue()
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    if not path.is_file():
-        return None
+def _read(path: Path) -> dict[str, Any]:
     try:
         value: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, OSError, EOFError, ValueError) as error:
-        say(f"The checkpoint {path} cannot be read ({str(error)[:80]}): training starts over.")
-        return None
+    except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        why = " ".join(str(error).split())[:80] or type(error).__name__
+        raise InputError(f"The checkpoint {str(path)!r} cannot be read ({why}).") from None
     return value
 
 

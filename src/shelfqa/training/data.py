@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from shelfqa.text import normalize_answer
+
 if TYPE_CHECKING:
     from shelfqa.models.base import VqaModel
 
@@ -23,6 +25,11 @@ class Sample(NamedTuple):
     question: str
     answer: str
     image: int
+
+
+def choices_among(samples: Sequence[Sample]) -> tuple[str, ...]:
+    """Return the normalised answers to the samples, each once: what a model of lists tells them from."""
+    return tuple(dict.fromkeys(normalize_answer(sample.answer) for sample in samples))
 
 
 def writes(model: VqaModel) -> bool:

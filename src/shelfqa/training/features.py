@@ -63,11 +63,7 @@ class CachedFeatures(FeatureSource):
 
     def features(self, images: Sequence[int]) -> Features:
         """Read them; a tensor [len(images), p, d] where all have one shape."""
-        entries = [self._entry(image) for image in images]
-        if all(isinstance(entry, Tensor) and entry.shape == entries[0].shape for entry in entries):
-            stacked: Features = torch.stack(entries)
-            return stacked
-        return entries
+        return stacked([self._entry(image) for image in images])
 
     def _entry(self, image: int) -> Any:
         place, kept = self._entries[image]
@@ -256,6 +252,14 @@ def _read_note(folder: Path, part: int) -> Mapping[str, Any] | None:
 def leaves_of(entry: Any) -> list[Any]:
     """Return what an entry is made of, one after another: tensors, numbers, and what else stands in its tuples."""
     return list(chain.from_iterable(map(leaves_of, entry))) if isinstance(entry, tuple) else [entry]
+
+
+def stacked(entries: list[Any]) -> Features:
+    """Return entries as a tensor [n, p, d] where all are tensors of one shape, else as they are."""
+    if all(isinstance(entry, Tensor) and entry.shape == entries[0].shape for entry in entries):
+        found: Features = torch.stack(entries)
+        return found
+    return entries
 
 
 def _assembled(form: Any, leaves: Iterator[Tensor]) -> Any:

@@ -12,9 +12,8 @@ from torch import Tensor
 
 from shelfqa.models.base import Decoding, Query, VqaModel
 from shelfqa.models.batching import BatchSize, answer_in_batches
-from shelfqa.text import normalize_answer
 from shelfqa.training.checkpoint import random_state, set_random_state
-from shelfqa.training.data import Sample
+from shelfqa.training.data import Sample, choices_among
 from shelfqa.training.optimisation import LossScale, clip
 from shelfqa.training.trainer import Trainer
 
@@ -83,10 +82,10 @@ class Practice:
 
     def gradients(self, batch: Sequence[Sample]) -> Step:
         """Compute loss and gradients; more questions than `at_once` are taken in turn."""
-        trainer, choices, total = self.trainer, distinct_answers(batch), 0.0
+        trainer, choices, total = self.trainer, choices_among(batch), 0.0
         self.optimizer.zero_grad(set_to_none=True)
         for some in self._chunks(batch):
-            with trainer.autocast():
+            with trainer.arithmetic():
                 loss = trainer.loss(some, choices)
             share = len(some) / len(batch)
             total += float(loss.detach()) * share
@@ -114,9 +113,9 @@ class Practice:
 
     def loss(self, batch: Sequence[Sample]) -> float:
         """Return the mean loss over the questions, computed without dropout and without gradients."""
-        trainer, choices = self.trainer, distinct_answers(batch)
+        trainer, choices = self.trainer, choices_among(batch)
         trainer.model.module.eval()
-        with torch.no_grad(), trainer.autocast():
+        with torch.no_grad(), trainer.arithmetic():
             return sum(float(trainer.loss(some, choices)) * len(some) for some in self._chunks(batch)) / len(batch)
 
     def answers(self, batch: Sequence[Sample], candidates: tuple[str, ...] | None = None) -> list[str]:
@@ -133,9 +132,9 @@ class Practice:
         if not trainer.model.needs_candidates:
             candidates = ()
         elif candidates is None:
-            candidates = distinct_answers(batch)
+            candidates = choices_among(batch)
         queries = [Query(sample.question, (images.index(sample.image),), candidates=candidates) for sample in batch]
-        with torch.no_grad(), trainer.autocast():
+        with torch.no_grad(), trainer.arithmetic():
             features = trainer.source.features(images)
             size = BatchSize(self.at_once)
             found = answer_in_batches(trainer.model, features, queries, Decoding(top_k=1), size)
@@ -143,8 +142,3 @@ class Practice:
 
     def _chunks(self, batch: Sequence[Sample]) -> list[Sequence[Sample]]:
         return [batch[start : start + self.at_once] for start in range(0, len(batch), self.at_once)]
-
-
-def distinct_answers(samples: Sequence[Sample]) -> tuple[str, ...]:
-    """Return the normalised answers, each once."""
-    return tuple(dict.fromkeys(normalize_answer(sample.answer) for sample in samples))

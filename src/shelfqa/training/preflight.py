@@ -81,7 +81,7 @@ def preflight(
         raise InputError(f"None of the pictures can be opened, such as {str(paths[samples[0].image])!r}.")
     readable, counts = [samples[place] for place in places], [trainer.measures.counts[place] for place in places]
     looked = look_at(model, readable, counts)
-    findings = [*looked.findings, *_unreachable(model, validation)]
+    findings = [*looked.findings, *_without_choice(trainer), *_unreachable(model, validation)]
     stops = any(finding.level == "error" for finding in findings)
     tried = _Tried()
     if wanted.steps and (wanted.dry or not stops):
@@ -126,6 +126,24 @@ def _unreadable(samples: Sequence[Sample], errors: Mapping[int, str]) -> list[Fi
         return []
     told = f"Pictures that cannot be read ({errors[bad[0].image]}): the run will leave these rows out."
     return [about("warning", "pictures", told, [sample.question_id for sample in bad])]
+
+
+def _without_choice(trainer: Trainer) -> list[Finding]:
+    """Return an error if a model of lists has no other answer to tell a step's answers from: its loss is always 0."""
+    model, samples, settings = trainer.model, trainer.train_samples, trainer.settings
+    if not trainer.has_choice(samples):
+        told = (
+            f"The only answer is {samples[0].answer!r}, and {model.name!r} learns to tell answers apart: add rows with "
+            "other answers."
+        )
+    elif model.needs_candidates and settings.batch_size * settings.accumulation == 1:
+        told = (
+            f"A step of one question holds one answer, and {model.name!r} learns to tell answers apart: give a larger "
+            "--batch-size, or --accumulation."
+        )
+    else:
+        return []
+    return [Finding(level="error", check="step", message=told)]
 
 
 def _unreachable(model: VqaModel, validation: Sequence[Sample]) -> list[Finding]:

@@ -11,10 +11,10 @@ import torch
 
 from shelfqa.models.base import TokenCount
 from shelfqa.models.batching import out_of_memory
-from shelfqa.training.data import Sample
+from shelfqa.training.data import Sample, choices_among
 from shelfqa.training.faults import nothing_learned
 from shelfqa.training.findings import NAMED, Duration, Finding, Memory, about
-from shelfqa.training.practice import Practice, Step, distinct_answers
+from shelfqa.training.practice import Practice, Step
 from shelfqa.training.preflight_memory import MemoryWatch, optimizer_gb
 from shelfqa.training.trainer import Trainer
 
@@ -113,7 +113,7 @@ def measure(
         if not out_of_memory(error):
             raise
         return Measured(_memory(trainer, longest, watch, None), None, [_too_large(trainer, longest, watch, None)])
-    candidates = distinct_answers(trainer.train_samples)
+    candidates = choices_among(trainer.train_samples)
 
     def evaluate() -> None:
         practice.answers(block, candidates)
@@ -140,7 +140,7 @@ def _fault(trainer: Trainer, batch: Batch, step: Step) -> Finding | None:
     samples = batch.samples
     if not math.isfinite(step.loss):
         fault = trainer.why_not_finite(step.loss, samples)
-    elif step.gradient == 0:
+    elif step.gradient == 0 and trainer.has_choice(samples):
         fault = nothing_learned(step.loss, trainer.groups())
     else:
         return None

@@ -7,12 +7,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from shelfqa.models.base import Features, VqaModel
 from shelfqa.models.batching import BatchSize, decode_ahead, encode_in_batches
-from shelfqa.training.features import MAX_CACHE_BYTES, FeatureSource, LiveFeatures, leaves_of
+from shelfqa.training.features import MAX_CACHE_BYTES, FeatureSource, LiveFeatures, leaves_of, stacked
 
 _IMAGES_AT_ONCE = 16
 
@@ -63,8 +62,4 @@ class PreviewFeatures(FeatureSource):
             self.prepare(images)
         if not self._keeps:
             return self._live.features(images)
-        entries = [self._kept[image] for image in images]
-        if all(isinstance(entry, Tensor) and entry.shape == entries[0].shape for entry in entries):
-            features: Features = torch.stack(entries).float()
-            return features
-        return entries
+        return stacked([self._kept[image] for image in images])

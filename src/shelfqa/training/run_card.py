@@ -33,12 +33,16 @@ _ROWS_SHOWN = 12
 def peak_memory_bytes() -> int:
     """Return the most memory that was taken: of the GPU by torch, or of the process; 0 where the system is silent."""
     torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        return int(torch.cuda.max_memory_allocated())
+    taken = int(torch.cuda.max_memory_allocated()) if torch is not None and torch.cuda.is_available() else 0
+    return taken or peak_resident_bytes() or 0
+
+
+def peak_resident_bytes() -> int | None:
+    """Return the most memory that the process has had so far; None where the system does not tell."""
     try:
         import resource
     except ImportError:
-        return 0
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

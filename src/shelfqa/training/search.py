@@ -31,7 +31,7 @@ class Tried(NamedTuple):
 def require_optuna() -> None:
     """Raise one line if Optuna is not installed."""
     if find_spec("optuna") is None:
-        raise UserError("A sweep with `optuna:` needs the package 'optuna': pip install optuna.")
+        raise UserError("A sweep with `optuna:` needs the package 'optuna': pip install 'shelfqa[sweeps]'.")
 
 
 def propose(search: Search, tried: Sequence[Tried]) -> Point | None:

@@ -14,11 +14,10 @@ from msgspec import Meta
 
 from shelfqa.config import Config, from_mapping, read_yaml
 from shelfqa.errors import ConfigError, did_you_mean
-from shelfqa.models.settings import Answers, PickledWeights, Regions
+from shelfqa.models.settings import GROUPS, Answers, PickledWeights, Quantize, Regions
 
 Method = Literal["lora", "rslora", "dora", "full"]
 Init = Literal["default", "pissa"]
-Quantize = Literal["none", "nf4", "int8"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Schedule = Literal["cosine", "linear", "constant"]
 
@@ -56,6 +55,7 @@ class Settings(Config, frozen=True):
     max_grad_norm: float
     gradient_checkpointing: bool
     min_answer_count: int
+    retain: float
     precision: Precision
     checkpoint_every: int
     seed: int
@@ -123,6 +123,13 @@ class TrainConfig(Config, frozen=True):
     ] = None
     min_answer_count: Annotated[
         int | None, Meta(description="Add an answer to a classifier's table if it occurs this often in training.")
+    ] = None
+    retain: Annotated[
+        float | None,
+        Meta(
+            description="Hold a classifier at what it knew: weight of how far its answers to general questions about "
+            "the training pictures move; 1 holds well, 0 not at all."
+        ),
     ] = None
     precision: Annotated[
         Precision | None, Meta(description="Arithmetic: auto is bf16 (else fp16) on a GPU and fp32 on a CPU.")
@@ -194,8 +201,13 @@ def _check(settings: Settings) -> None:
         value = getattr(settings, name)
         if not 0 <= value < 1:
             raise ConfigError(f"train.{name} is {value!r}: expected a share from 0 to below 1.")
-    if settings.weight_decay < 0:
-        raise ConfigError(f"train.weight_decay is {settings.weight_decay!r}: expected 0 or more.")
+    for name in ("weight_decay", "retain", "seed"):
+        value = getattr(settings, name)
+        if not value >= 0:
+            raise ConfigError(f"train.{name} is {value!r}: expected 0 or more.")
+    for name in settings.full:
+        if name not in GROUPS:
+            raise ConfigError(f"train.full names {name!r}, which is no module group.{did_you_mean(name, GROUPS)}")
 
 
 def _check_method(settings: Settings, given: Collection[str]) -> None:

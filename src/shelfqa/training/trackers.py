@@ -12,6 +12,7 @@ import os
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -195,7 +196,7 @@ class Trackers:
         """
         self._note_file = work / _NOTE
         self._note: dict[str, Any] = {"run": uuid.uuid4().hex[:12], "told": {}}
-        if self._note_file.is_file():
+        with suppress(OSError, ValueError):  # where a run begins there is none
             self._note = json.loads(self._note_file.read_text(encoding="utf-8"))
         self._open: dict[str, Tracker] = {}
         run = Tracked(self._note["run"], folder, settings)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,8 +15,7 @@ from torch import Tensor
 
 from shelfqa.errors import InputError, UserError
 from shelfqa.models.base import Query, VqaModel
-from shelfqa.text import normalize_answer
-from shelfqa.training.data import Sample, epoch_batches, share_of
+from shelfqa.training.data import Sample, choices_among, epoch_batches, share_of
 from shelfqa.training.distributed import ALONE, Processes
 from shelfqa.training.evaluation import Evaluation, Evaluator
 from shelfqa.training.faults import Fault, Inquiry, named, nothing_learned, overflow, why_not_finite
@@ -30,6 +28,7 @@ from shelfqa.training.optimisation import (
     rate_factor,
     recompute_activations,
 )
+from shelfqa.training.retention import Retention
 from shelfqa.training.run_state import RunState
 from shelfqa.training.settings import Settings
 from shelfqa.training.sharding import Sharded
@@ -111,15 +110,17 @@ class Trainer:
             raise InputError(
                 f"No token of the answers to {named(unlearnable)} would enter the loss: leave these rows out."
             )
-        answers = (normalize_answer(sample.answer) for sample in train) if model.needs_candidates else ()
         self._evaluator = Evaluator(
             model,
             source,
             validation,
-            candidates=tuple(dict.fromkeys(answers)),
+            candidates=choices_among(train) if model.needs_candidates else (),
             batch_size=settings.batch_size,
             arithmetic=self.arithmetic,
             processes=ALONE if shards else processes,  # with shards all have to do the same at the same time
+        )
+        self._retention = (
+            Retention(model, source, weight=settings.retain, seed=settings.seed) if settings.retain else None
         )
         self.batches = lru_cache(maxsize=2)(self._batches)
         self.total_steps = self._count_steps()
@@ -169,6 +170,9 @@ class Trainer:
 
         """
         self.processes.begin_alike(self.weights.values())
+        if self._retention is not None:
+            with self.arithmetic():
+                self._retention.ask(sorted({sample.image for sample in self.train_samples}), self.processes)
         if self._shards:
             self._take_weights(Sharded(self.model, shards=True))
         self._run.begin(trackers)
@@ -251,7 +255,7 @@ class Trainer:
             self.processes.add_gradients(self.weights.values())
         norm = clip(self.weights.values(), self.settings.max_grad_norm, scale.value)
         fault = self._run.watch.look(step, loss, samples)
-        if step == 1 and norm == 0 and self.state["best"] < 1 and self._has_choice(samples):
+        if step == 1 and norm == 0 and self.state["best"] < 1 and self.has_choice(samples):
             fault = nothing_learned(loss, self.groups())
         if math.isfinite(norm):
             self.optimizer.step()
@@ -266,9 +270,9 @@ class Trainer:
                 raise self._broken(fault, samples)
         return loss
 
-    def _has_choice(self, samples: Sequence[Sample]) -> bool:
+    def has_choice(self, samples: Sequence[Sample]) -> bool:
         """Say whether there is anything to tell the answers of a step from: of models of lists, another answer."""
-        return not self.model.needs_candidates or len({normalize_answer(sample.answer) for sample in samples}) > 1
+        return not self.model.needs_candidates or len(choices_among(samples)) > 1
 
     def _accumulate(self, batches: Sequence[Sequence[int]], rows: Sequence[int]) -> float:
         """Add up the gradients of this process's share of a step; return its part in the step's mean loss.
@@ -280,7 +284,7 @@ class Trainer:
         """
         rank, number = self.processes.rank, self.processes.number
         terms = sum(self._terms[row] for row in rows)
-        choices = tuple(dict.fromkeys(normalize_answer(self.train_samples[row].answer) for row in rows))
+        choices = choices_among([self.train_samples[row] for row in rows])
         mine = share_of(self.train_samples, batches, rank=rank, number=number)
         loss = sum(self._backward(batch, terms, choices) for batch in mine)
         if self._sharded.active:  # a process with fewer batches takes part in the passes of the others, for nothing
@@ -313,15 +317,20 @@ class Trainer:
         return value * share
 
     def loss(self, samples: Sequence[Sample], choices: tuple[str, ...] = ()) -> Tensor:
-        """Return the mean loss over the answers; `choices` are more answers that a model of lists tells them from."""
+        """Return the mean loss over the answers, and with `retain` how far the model has moved from what it knew.
+
+        `choices` are more answers that a model of lists tells the right ones from.
+        """
         images = sorted({sample.image for sample in samples})
         place = {image: position for position, image in enumerate(images)}
         candidates = choices if self.model.needs_candidates else ()
-        return self.model.loss(
-            self.source.features(images),
+        features = self.source.features(images)
+        loss = self.model.loss(
+            features,
             [Query(sample.question, (place[sample.image],), candidates=candidates) for sample in samples],
             [sample.answer for sample in samples],
         )
+        return loss if self._retention is None else loss + self._retention.loss(features, images)
 
     def evaluate(self) -> Evaluation:
         """Answer the validation questions and compare; the loss is over the answers that can be learned."""
@@ -384,7 +393,3 @@ class Trainer:
             if isinstance(part, torch.nn.modules.batchnorm._BatchNorm)
             or (self.model.group_of(name) == "vision" and not trains_vision)
         ]
-
-    def autocast(self) -> AbstractContextManager[Any]:
-        """Return the context that the model computes in."""
-        return self.arithmetic()

@@ -102,6 +102,10 @@ class ClassifierVqa(VqaModel):
         wanted = {normalize_answer(text) for text in candidates}
         return torch.tensor([not wanted or text in wanted for text in self._normalized])
 
+    def log_probabilities(self, features: Features, queries: Sequence[Query]) -> Tensor:
+        """Take the softmax over the whole table."""
+        return self.logits(features, queries).float().log_softmax(-1)
+
     def loss(self, features: Features, queries: Sequence[Query], answers: Sequence[str]) -> Tensor:
         """Return the mean cross-entropy over the questions whose answer is in the table."""
         ids = torch.tensor([self._index.get(normalize_answer(answer), _NOT_IN_TABLE) for answer in answers])

@@ -1,0 +1,112 @@
+"""Holding on to what a model knows: learning without forgetting (Li and Hoiem, arXiv 1606.09282).
+
+Each training picture is asked a few general questions. Before anything is trained the model says how likely it takes
+each answer of its table to be, and training adds how far it has moved from that. No pictures but the user's own are
+needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import kl_div
+
+from shelfqa.errors import ConfigError
+from shelfqa.models.base import Features, Query
+from shelfqa.training.distributed import ALONE, Processes
+
+if TYPE_CHECKING:
+    from shelfqa.models.base import VqaModel
+    from shelfqa.training.features import FeatureSource
+
+QUESTIONS = (
+    "What color is the product?",
+    "What is the primary color of the item?",
+    "What color is the background?",
+    "What color is the label?",
+    "What material is the product made of?",
+    "What is the texture of the surface?",
+    "What shape is the product?",
+    "What pattern is on the product?",
+    "What style is the item?",
+    "What kind of product is this?",
+    "What is the item used for?",
+    "What is shown in the picture?",
+    "How many items are shown?",
+    "How many legs does it have?",
+    "Is the product round?",
+    "Is there text on the product?",
+)
+"""What anybody may ask about a product; each picture is asked some of them."""
+_PER_PICTURE = 2
+_PICTURES_AT_ONCE = 16
+
+
+class Retention:
+    """Measures how far a classifier has moved from what it said before it was trained."""
+
+    def __init__(self, model: VqaModel, source: FeatureSource, *, weight: float, seed: int) -> None:
+        """Hold `model` with `weight` at its answers about the pictures of `source`; `seed` draws the questions.
+
+        Raises:
+            ConfigError: if the model does not choose from a table of answers.
+
+        """
+        if model.family != "classifier":
+            raise ConfigError(
+                f"train.retain is {weight:g}, and {model.name!r} does not choose from a table of answers: only such "
+                "models can be held at what they knew. Leave it out."
+            )
+        self._model = model
+        self._source = source
+        self._weight = weight
+        self._seed = seed
+        self._said: dict[int, Tensor] = {}
+        """Of each picture the log-probabilities [questions, answers], in half precision."""
+
+    def ask(self, images: Sequence[int], processes: Processes = ALONE) -> None:
+        """Ask about pictures, whatever was asked before; the weights must be untrained still."""
+        self._said.clear()  # what steps on trial asked would differ by rounding from what a resumed run asks
+        with processes.progress("ask what is known", len(images)) as tick:
+            for start in range(0, len(images), _PICTURES_AT_ONCE):
+                some = images[start : start + _PICTURES_AT_ONCE]
+                self._ask(some)
+                tick(start + len(some))
+
+    def loss(self, features: Features, images: Sequence[int]) -> Tensor:
+        """Return weight times the mean divergence KL(untrained, now) over the pictures' questions, in nats.
+
+        Args:
+            features: of the pictures, in their order.
+            images: their positions. Those that were never asked about are asked now, so the first call about a picture
+                has to come before the weights change.
+
+        """
+        self._ask([image for image in images if image not in self._said])
+        now = self._log_probabilities(features, images)
+        before = torch.cat([self._said[image] for image in images]).to(now.device, now.dtype)
+        return kl_div(now, before, reduction="batchmean", log_target=True) * self._weight
+
+    def _ask(self, images: Sequence[int]) -> None:
+        if not images:
+            return
+        module = self._model.module
+        modes = [(part, part.training) for part in module.modules()]
+        module.eval()
+        with torch.no_grad():
+            said = self._log_probabilities(self._source.features(images), images).half().cpu()
+        for part, training in modes:
+            part.training = training
+        self._said |= dict(zip(images, said.split(_PER_PICTURE), strict=True))
+
+    def _log_probabilities(self, features: Features, images: Sequence[int]) -> Tensor:
+        queries = [Query(question, (place,)) for place, image in enumerate(images) for question in self._drawn(image)]
+        return self._model.log_probabilities(features, queries)
+
+    def _drawn(self, image: int) -> list[str]:
+        drawn = np.random.default_rng([self._seed, image]).choice(len(QUESTIONS), _PER_PICTURE, replace=False)
+        return [QUESTIONS[number] for number in drawn]
