@@ -43,7 +43,7 @@ def test_answers_to_other_questions_move_less(
         held.ask(IMAGES)
         result = run.run()
         first, last = (result.history[place]["validation_loss"] for place in (0, -1))
-        assert last < 0.8 * first
+        assert last < 0.9 * first
         found.append(moved(run, held))
     free, held_back = found
     assert held_back < free / 2
@@ -61,9 +61,9 @@ def test_the_loss_is_weighted_and_leaves_the_modes(
     with torch.no_grad():
         for name, weight in run.weights.items():
             if "lora_B" in name:
-                weight.add_(0.5)
+                weight.normal_(std=3.0)
     assert moved(run, thrice) == pytest.approx(3 * moved(run, once), rel=1e-5)
-    assert moved(run, once) > 0.01
+    assert moved(run, once) > 1e-3
 
 
 def test_a_model_without_a_table_is_refused(tmp_path: Path, pictures: list[Path]) -> None:
