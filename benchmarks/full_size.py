@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,16 @@ _TEXTS = (
 )
 
 
-def blip_vqa_base(folder: Path) -> Path:
-    """BLIP-VQA-base (arXiv 2201.12086): ViT-B at 384 px, two BERT-sized stacks; 385 million weights."""
+def blip_vqa_base(folder: Path, *, texts: Sequence[str] = _TEXTS, sharper: float = _SHARPER) -> Path:
+    """BLIP-VQA-base (arXiv 2201.12086): ViT-B at 384 px, two BERT-sized stacks; 385 million weights.
+
+    Each word of `texts` is one token, as nearly all are in the published vocabulary; the embeddings of the decoder's
+    words are as many times as large as `sharper` says.
+    """
     from transformers import BertTokenizer, BlipConfig, BlipForQuestionAnswering, BlipImageProcessorPil
 
     folder.mkdir(parents=True)
-    words = sorted({word.strip("?:.") for word in " ".join(_TEXTS).split()})
+    words = sorted({word.strip("?:.") for word in " ".join(texts).lower().split()})
     letters = [*"abcdefghijklmnopqrstuvwxyz0123456789?.:"]
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words, *letters, *("##" + one for one in letters)]
     (folder / "vocab.txt").write_text("\n".join(dict.fromkeys(vocabulary)) + "\n")
@@ -31,7 +36,7 @@ def blip_vqa_base(folder: Path) -> Path:
     torch.manual_seed(0)
     module = BlipForQuestionAnswering(BlipConfig(text_config=text, vision_config={"image_size": 384}))
     with torch.no_grad():
-        module.text_decoder.bert.embeddings.word_embeddings.weight.mul_(_SHARPER)
+        module.text_decoder.bert.embeddings.word_embeddings.weight.mul_(sharper)
     module.save_pretrained(folder)
     BlipImageProcessorPil(size={"height": 384, "width": 384}).save_pretrained(folder)
     return folder
