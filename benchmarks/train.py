@@ -6,8 +6,8 @@ once, and run in a process of their own on the same device with the same threads
 warm-up count on neither side; reading and encoding the pictures does, and so do the checkpoints that shelfqa writes.
 
 Then both are asked for the loss on the same held-out questions, over the answers' tokens and ends alone. At the study's
-rate of 5e-5 random weights learn nothing in so few steps; both have a constant --rate of 1e-3, at which ten steps take
-it from 10.5 to below 7 on both sides. The run fails if shelfqa is less than twice as fast, or if its loss is higher.
+rate of 5e-5 random weights hardly learn in so few steps (10.5 to 10.1); both have a constant --rate of 1e-3, at which
+it falls below 7 on both sides. The run fails if shelfqa is less than twice as fast, or if its loss is higher.
 
     python benchmarks/train.py
     python benchmarks/train.py --question-tokens 128 --answer-tokens 32    # as another study pads
