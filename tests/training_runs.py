@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,11 @@ def adapted(
     *,
     dropout: float = 0.0,
     full: tuple[str, ...] = ("head",),
+    new_answers: Sequence[str] = (),
 ) -> VqaModel:
     """A model with a fresh adapter, the same each time."""
     model = load_model(str(folder), device="cpu")
+    model.prepare_for_training(Counter(new_answers))
     torch.manual_seed(0)
     attach(model, LoraSettings(4, 8, dropout, targets, full))
     model.module.eval()

@@ -91,6 +91,14 @@ def test_devices() -> None:
             resolve_device("cuda")
 
 
+def test_a_gpu_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert resolve_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(UserError, match="no GPU 9: give cuda:0 to cuda:1"):
+        resolve_device("cuda:9")
+
+
 def test_the_fingerprint_tells_weights_and_ignores_their_type() -> None:
     torch.manual_seed(0)
     one, other = torch.nn.Linear(3, 4), torch.nn.Linear(3, 4)

@@ -218,6 +218,7 @@ def test_what_cannot_be_merged_is_told(mini: Case, tmp_path: Path) -> None:
     refused(mini.base, "holds a full checkpoint, which needs no merging")
     refused(mini.adapter, "is itself what is to be merged", target=mini.base)
     refused(mini.adapter, "is itself what is to be merged", target=mini.adapter)
+    refused(mini.adapter, "or lies in it", target=mini.adapter / "merged")
     refused(mini.adapter, "holds other files", target=other)
     assert (other / "config.json").exists()
 

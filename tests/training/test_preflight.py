@@ -55,7 +55,9 @@ def test_a_sound_run_is_measured_and_learns_its_pairs(make: Callable[[Path], Pat
 
 
 @pytest.mark.parametrize(
-    ("make", "retain"), [(mini_checkpoint, 0.0), (mini_checkpoint, 1.0), (blip_checkpoint, 0.0)], ids=str
+    ("make", "retain"),
+    [(mini_checkpoint, 0.0), (mini_checkpoint, 1.0), (blip_checkpoint, 0.0)],
+    ids=["classifier", "classifier held at what it knew", "generator"],
 )
 def test_a_run_after_it_is_the_same_bit_for_bit(make: Callable[[Path], Path], retain: float, tmp_path: Path) -> None:
     ends = []

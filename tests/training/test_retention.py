@@ -66,6 +66,22 @@ def test_the_loss_is_weighted_and_leaves_the_modes(
     assert moved(run, once) > 1e-3
 
 
+def test_the_outputs_of_known_answers_stay_as_they_were(
+    checkpoint_folder: Path, pictures: list[Path], tmp_path: Path
+) -> None:
+    new = ("brandless", "wordmark")
+    model = adapted(checkpoint_folder, new_answers=new)
+    known = model.outputs() - len(new)
+    samples = [sample._replace(answer=new[sample.image % 2]) for sample in SAMPLES]
+    run = trainer_of(model, pictures, tmp_path / "work", samples=samples, retain=1.0, weight_decay=0.1)
+    before = {name: weight.clone() for name, weight in run.weights.items() if model.group_of(name) == "head"}
+    run.run()
+    assert {weight.ndim for weight in before.values()} == {1, 2}
+    for name, weight in before.items():
+        assert torch.equal(run.weights[name][:known], weight[:known])
+        assert not torch.equal(run.weights[name][known:], weight[known:])
+
+
 def test_a_model_without_a_table_is_refused(tmp_path: Path, pictures: list[Path]) -> None:
     with pytest.raises(ConfigError, match="does not choose from a table of answers"):
         trainer_of(adapted(blip_checkpoint(tmp_path / "blip")), pictures, tmp_path / "work", retain=1.0)

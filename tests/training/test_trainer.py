@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import torch
 
+from shelfqa.models.base import Decoding, Query
+from shelfqa.statistics import mean_interval
 from shelfqa.training.data import Sample
 from tiny_blip2 import BLIP2_FAMILIES
 from tiny_chat import CHAT_FAMILIES
@@ -34,6 +36,30 @@ def test_of_equal_exact_matches_the_lower_loss_is_better(tmp_path: Path, picture
     evaluated = [row for row in result.history if row["validation_exact_match"] is not None]
     assert {row["validation_exact_match"] for row in evaluated} == {0.0}
     assert result.best_step == min(evaluated, key=lambda row: row["validation_loss"])["step"] > 0
+
+
+def test_exact_match_has_an_interval_over_pictures(
+    checkpoint_folder: Path, pictures: list[Path], tmp_path: Path
+) -> None:
+    """Three questions about a picture that are right or wrong together are no more than one."""
+    run = trainer(checkpoint_folder, pictures, tmp_path / "alone")
+    queries = [Query("what color is it?", (image,)) for image in range(4)]
+    said = [best.text for best, *_ in run.model.answer(run.source.features(range(4)), queries, Decoding(top_k=1))]
+    samples = [
+        Sample(
+            f"q{image}-{number}",
+            "what color is it?",
+            said[image] if image < 2 else next(other for other in ("red", "blue") if other != said[image]),
+            image,
+        )
+        for image in range(4)
+        for number in range(3)
+    ]
+    several = trainer(checkpoint_folder, pictures, tmp_path / "several", samples=samples).evaluate().exact_match
+    single = trainer(checkpoint_folder, pictures, tmp_path / "single", samples=samples[::3]).evaluate().exact_match
+    assert several == single == mean_interval([1.0, 1.0, 0.0, 0.0], range(4))
+    one = trainer(checkpoint_folder, pictures, tmp_path / "one", samples=samples[:3]).evaluate().exact_match
+    assert one == (1.0, 0.0, 1.0)
 
 
 @pytest.mark.parametrize("make", [blip_checkpoint, clip_checkpoint])

@@ -32,6 +32,47 @@ from shelfqa.stages import train as train_stage
 from shelfqa.training.findings import OVERFIT_STEPS
 from shelfqa.training.settings import preset_descriptions
 
+_TRAIN_SECTIONS = {
+    "What is trained": (
+        "model",
+        "preset",
+        "list_presets",
+        "method",
+        "init",
+        "quantize",
+        "rank",
+        "alpha",
+        "dropout",
+        "targets",
+        "full",
+        "min_answer_count",
+        "retain",
+        "answers",
+        "regions",
+        "pickled_weights",
+    ),
+    "How it learns": (
+        "learning_rate",
+        "full_learning_rate",
+        "weight_decay",
+        "batch_size",
+        "accumulation",
+        "epochs",
+        "max_steps",
+        "warmup_ratio",
+        "schedule",
+        "evaluate_every",
+        "patience",
+        "max_validation",
+        "max_grad_norm",
+        "precision",
+        "gradient_checkpointing",
+        "seed",
+    ),
+    "Look before the run": ("dry_run", "trial_steps", "overfit_steps"),
+    "The run": ("out", "images", "device", "sweep", "parallel", "track", "checkpoint_every"),
+}
+
 _PREDICT_SECTIONS = {
     "Questions and answers": ("questions", "out", "images", "splits", "limit", "use_images", "shuffle_images", "seed"),
     "Model": ("model", "adapter", "answers", "regions", "remote_code", "pickled_weights"),
@@ -60,7 +101,11 @@ def _list_presets(context: click.Context, _: click.Parameter, wanted: bool) -> N
         context.exit()
 
 
-@click.command(epilog="Example:  shelfqa train split --model mini --preset mini-lora --out trained")
+@click.command(
+    cls=SectionedCommand,
+    sections=_TRAIN_SECTIONS,
+    epilog="Example:  shelfqa train split --model mini --preset mini-lora --out trained",
+)
 @click.argument("questions", type=ARTIFACT)
 @click.option("--out", type=ARTIFACT, help="Folder to write; a dry run needs none.")
 @images_option

@@ -200,6 +200,10 @@ class VqaModel(ABC):
         """Return the very answers of `answer`, and where the model looked for them, if it `tells_attention`."""
         return [Explained(answers) for answers in self.answer(features, queries, decoding)]
 
+    def outputs(self) -> int:
+        """Return how many answers the table holds; only classifiers have one."""
+        raise NotImplementedError(f"{self.name!r} has no table of answers")
+
     def log_probabilities(self, features: Features, queries: Sequence[Query]) -> Tensor:
         """Return the log-probability [q, answers] of each answer of the table; only classifiers have one."""
         raise NotImplementedError(f"{self.name!r} has no table of answers")

@@ -214,6 +214,8 @@ def resolve_device(device: str, number: int = 0) -> torch.device:
     present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not present.get(place.type, True):
         raise UserError(f"This machine has no usable {device!r} device: run with --device cpu, or auto.")
+    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"This machine has no GPU {place.index}: give cuda:0 to cuda:{torch.cuda.device_count() - 1}.")
     if place.type == "cuda" and place.index is None:
         return torch.device("cuda", number % torch.cuda.device_count())
     return place

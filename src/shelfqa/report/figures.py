@@ -91,6 +91,7 @@ def learning_chart(history: pa.Table) -> Chart | None:
     series = {name: _points(history, name) for name in ("train_loss", "validation_loss", "validation_exact_match")}
     losses = {name: points for name, points in series.items() if name != "validation_exact_match" and points}
     matches = series["validation_exact_match"]
+    bounds = [_points(history, f"validation_exact_match_{bound}") for bound in ("low", "high")]
     if not any(len(points) > 1 for points in series.values()):
         return None
 
@@ -104,6 +105,9 @@ def learning_chart(history: pa.Table) -> Chart | None:
         upper.legend(frameon=False, loc="upper right", labelcolor=MUTED, handlelength=1.4, borderpad=0.1)
         if matches:
             _line(lower, matches, ACCENT, dots=True)
+            if all(bounds):
+                low, high = ([value for _, value in points] for points in bounds)
+                lower.fill_between([step for step, _ in matches], low, high, color=ACCENT, alpha=0.12, lw=0)
             best = max(matches, key=lambda point: point[1])
             lower.plot(*best, "o", ms=9, mfc="none", mec=ACCENT, mew=1.4)
             right = best[0] > 0.8 * matches[-1][0]
@@ -115,7 +119,8 @@ def learning_chart(history: pa.Table) -> Chart | None:
         lower.set_xlabel("Step", color=MUTED)
 
     told = f" Validation exact match goes from {matches[0][1]:.2f} to {matches[-1][1]:.2f}." if matches else ""
-    caption = "Loss and validation exact match by training step. Ring: the best on the validation split."
+    shade = "; shade: 95% intervals" if all(bounds) else ""
+    caption = f"Loss and validation exact match by training step. Ring: the best on the validation split{shade}."
     if not matches:
         caption = "Loss by training step."
     last = int(max(points[-1][0] for points in series.values() if points))

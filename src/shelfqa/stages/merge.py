@@ -172,8 +172,8 @@ def _with_questions(sources: _Sources, config: MergeConfig, trained: TrainedBy) 
 def _check_place(out: Path, adapter: Path, base: str) -> None:
     """Refuse a folder that holds something else than a merge, over which a checkpoint's files would be written."""
     for other in (adapter, Path(source_of(base))):
-        if out.exists() and other.exists() and out.samefile(other):
-            raise InputError(f"{str(out)!r} is itself what is to be merged: give another --out.")
+        if other.exists() and out.resolve().is_relative_to(other.resolve()):
+            raise InputError(f"{str(out)!r} is itself what is to be merged, or lies in it: give another --out.")
     last = read_manifest(out, missing_ok=True) or begun(out)
     merged = last is not None and last.stage == "merge"
     if not merged and out.is_dir() and any(file.name != PARITY_FILE for file in out.iterdir()):

@@ -26,9 +26,9 @@ from shelfqa.machine import process_share
 from shelfqa.models.adapter_folder import ADAPTER_FOLDER, MODEL_FOLDER
 from shelfqa.models.presets import training_preset_of
 from shelfqa.progress import say
+from shelfqa.records import Interval
 from shelfqa.report.sweep_figures import trials_png
 from shelfqa.report.sweep_table import TrialRow, best_first, markdown_table
-from shelfqa.statistics import wilson_interval
 from shelfqa.training.search import Tried, propose, require_optuna
 from shelfqa.training.settings import Settings, TrainConfig, resolve
 from shelfqa.training.sweeps import Choices, Point, Search, Sweep, label
@@ -45,6 +45,7 @@ PICTURE = "trials.png"
 RESULTS = (ADAPTER_FOLDER, MODEL_FOLDER)
 """The folders of a trial of which one holds what was trained."""
 _SEARCH = "search.json"
+_MATCH = "validation_exact_match"
 
 TrainTrial = Callable[[Path, TrainConfig, Path], Manifest]
 """Writes the folder of a trial as the stage `train` does, or finds it written; the last path is that of a folder for
@@ -232,19 +233,19 @@ def _trial(run: StageRun, plan: Sweep, point: Point, train_trial: TrainTrial) ->
             raise
         told = "Not enough memory for a step: give a smaller batch_size (and more accumulation)."
         return TrialRow(point.name, labels, varied, None, error=told)
-    measured = details["samples"]["measured"]
-    match = details["validation_exact_match"]
+    history = read_table(folder, "history").to_pylist()
+    best = next(row for row in history if row["step"] == details["best_step"] and row[_MATCH] is not None)
     return TrialRow(
         point.name,
         labels,
         varied,
-        wilson_interval(match["best"] * measured, measured),
-        exact_match_before=match["before"],
-        questions=measured,
+        Interval(*(best[_MATCH + bound] for bound in ("", "_low", "_high"))),
+        exact_match_before=details["validation_exact_match"]["before"],
+        questions=details["samples"]["measured"],
         trainable_parameters=details["trainable_parameters"]["total"],
         best_step=details["best_step"],
         steps=details["steps"],
-        seconds=read_table(folder, "history", ["seconds"])["seconds"].to_pylist()[-1],
+        seconds=history[-1]["seconds"],
     )
 
 

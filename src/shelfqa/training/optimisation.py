@@ -21,7 +21,10 @@ _STEPS_TO_GROW = 2000
 
 
 def build_optimizer(weights: Mapping[str, Tensor], settings: Settings) -> torch.optim.AdamW:
-    """Return AdamW over `weights`: what is trained whole has a rate of its own, and norms and biases do not decay."""
+    """Return AdamW over `weights`: what is trained whole has a rate of its own, and norms and biases do not decay.
+
+    Nor does what is trained whole of a model that is held at what it knew.
+    """
     groups: dict[tuple[bool, bool], list[Tensor]] = {}
     for name, weight in weights.items():
         groups.setdefault((".modules_to_save." in name, weight.ndim > 1), []).append(weight)
@@ -31,7 +34,7 @@ def build_optimizer(weights: Mapping[str, Tensor], settings: Settings) -> torch.
                 "params": some,
                 "lr": 0.0,
                 "top_rate": settings.full_learning_rate if whole else settings.learning_rate,
-                "weight_decay": settings.weight_decay if matrix else 0.0,
+                "weight_decay": settings.weight_decay if matrix and not (whole and settings.retain) else 0.0,
             }
             for (whole, matrix), some in groups.items()
         ],

@@ -2,12 +2,12 @@
 
 Each training picture is asked a few general questions. Before anything is trained the model says how likely it takes
 each answer of its table to be, and training adds how far it has moved from that. No pictures but the user's own are
-needed.
+needed. In the output layer only the rows of new answers are trained: those of the others stay as they were to the bit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,31 +18,56 @@ from torch.nn.functional import kl_div
 from shelfqa.errors import ConfigError
 from shelfqa.models.base import Features, Query
 from shelfqa.training.distributed import ALONE, Processes
+from shelfqa.training.sharding import like
 
 if TYPE_CHECKING:
     from shelfqa.models.base import VqaModel
     from shelfqa.training.features import FeatureSource
 
+_ASKED = (
+    "What color is the {}?",
+    "What is the main color of the {}",
+    "What is the {}'s color?",
+    "What shape is the {}?",
+    "What is the shape of the {}",
+    "What material is the {} made of?",
+    "What is the material of the {}",
+    "What is the {} made of?",
+    "What pattern is on the {}?",
+    "What is the texture of the {}",
+    "What is the style of the {}",
+    "What type of {} is this?",
+    "What is the {} used for?",
+    "How many {}s are shown",
+    "How many {}s are visible?",
+    "Is the {} round?",
+    "Is there a {}?",
+    "What is on the {}?",
+)
+_THINGS = (
+    *("item", "product", "object", "shoe", "chair", "table", "lamp", "bag", "bottle", "clock", "ring"),
+    *("sole", "handle", "frame", "strap", "base", "label", "leg", "case", "button"),
+)
 QUESTIONS = (
-    "What color is the product?",
-    "What is the primary color of the item?",
-    "What color is the background?",
-    "What color is the label?",
-    "What material is the product made of?",
-    "What is the texture of the surface?",
-    "What shape is the product?",
-    "What pattern is on the product?",
-    "What style is the item?",
-    "What kind of product is this?",
-    "What is the item used for?",
+    *(asked.format(thing) for asked in _ASKED for thing in _THINGS),
+    "What is this?",
+    "What is the item?",
     "What is shown in the picture?",
+    "What kind of product is this?",
+    "What is the primary color?",
+    "What is the background color?",
+    "What color is it?",
+    "What shape is it?",
+    "What is the material?",
+    "What pattern is visible?",
     "How many items are shown?",
-    "How many legs does it have?",
-    "Is the product round?",
     "Is there text on the product?",
 )
-"""What anybody may ask about a product; each picture is asked some of them."""
-_PER_PICTURE = 2
+"""What anybody may ask about a product; each picture is asked some of them, whether it shows such a thing or not.
+
+Brands are not asked for: they are what shops teach.
+"""
+_PER_PICTURE = 4
 _PICTURES_AT_ONCE = 16
 
 
@@ -67,6 +92,8 @@ class Retention:
         self._seed = seed
         self._said: dict[int, Tensor] = {}
         """Of each picture the log-probabilities [questions, answers], in half precision."""
+        self._rows: list[tuple[Tensor, Tensor]] = []
+        """The output layer's weights, and for each number whether it is trained."""
 
     def ask(self, images: Sequence[int], processes: Processes = ALONE) -> None:
         """Ask about pictures, whatever was asked before; the weights must be untrained still."""
@@ -90,6 +117,23 @@ class Retention:
         now = self._log_probabilities(features, images)
         before = torch.cat([self._said[image] for image in images]).to(now.device, now.dtype)
         return kl_div(now, before, reduction="batchmean", log_target=True) * self._weight
+
+    def hold_rows(self, weights: Mapping[str, Tensor]) -> None:
+        """Take what is trained, whole or in shards, of which `keep_rows` keeps the rows of answers that were known."""
+        outputs = self._model.outputs()
+        known = outputs - len(self._model.adapter_state()["added_answers"])
+        self._rows = []
+        for name, weight in weights.items():
+            if self._model.group_of(name) == "head" and len(weight) == outputs:
+                trained = torch.ones(weight.shape, dtype=weight.dtype, device=weight.device)
+                trained[:known] = 0
+                self._rows.append((weight, like(trained, weight)))
+
+    def keep_rows(self) -> None:
+        """Clear the gradients of the rows of answers that were known."""
+        for weight, trained in self._rows:
+            if weight.grad is not None:
+                weight.grad *= trained
 
     def _ask(self, images: Sequence[int]) -> None:
         if not images:

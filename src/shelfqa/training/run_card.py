@@ -169,6 +169,8 @@ def history_table(result: Result) -> pa.Table:
         "learning_rate": pa.float64(),
         "validation_loss": pa.float64(),
         "validation_exact_match": pa.float64(),
+        "validation_exact_match_low": pa.float64(),
+        "validation_exact_match_high": pa.float64(),
         "seconds": pa.float64(),
     }
     return pa.Table.from_pylist(result.history, schema=pa.schema(columns))

@@ -79,29 +79,32 @@ class RunState:
         answer gets nearer to it all the same.
         """
         values = self.values
+        match = evaluation.exact_match if evaluation else None
         row = {
             "step": values["step"],
             "epoch": epoch,
             "train_loss": values["loss_sum"] / values["loss_count"] if values["loss_count"] else None,
             "learning_rate": rate,
             "validation_loss": evaluation.loss if evaluation else None,
-            "validation_exact_match": evaluation.exact_match if evaluation else None,
+            "validation_exact_match": match.mean if match else None,
+            "validation_exact_match_low": match.low if match else None,
+            "validation_exact_match_high": match.high if match else None,
             "seconds": round(values["seconds"], 3),
         }
         values["history"].append(row)
         values["loss_sum"], values["loss_count"] = 0.0, 0
         if self._trackers is not None:
             self._trackers.log(row)
-        if evaluation is None:
+        if evaluation is None or match is None:
             return
         loss = evaluation.loss if evaluation.loss is not None and math.isfinite(evaluation.loss) else math.inf
         best = values["best"], -values["best_loss"]
-        if (evaluation.exact_match, -loss) > best:
+        if (match.mean, -loss) > best:
             weights = self._whole_weights()
             with self._processes.together():
                 if self._processes.leads:
                     save_weights(self.work, values["step"], weights)
-            values.update(best=evaluation.exact_match, best_loss=loss, best_step=values["step"], since_best=0)
+            values.update(best=match.mean, best_loss=loss, best_step=values["step"], since_best=0)
         else:
             values["since_best"] += 1
 

@@ -133,6 +133,8 @@ class Trainer:
         self.weights: dict[str, Tensor] = {
             name: weight for name, weight in self.model.module.named_parameters() if weight.requires_grad
         }
+        if self._retention is not None:
+            self._retention.hold_rows(self.weights)
         self.optimizer = build_optimizer(self.weights, self.settings)
         self._run.holds(self.weights, self.optimizer)
 
@@ -253,6 +255,8 @@ class Trainer:
         loss = self.processes.sum([mine])[0]
         if not self._sharded.active:
             self.processes.add_gradients(self.weights.values())
+        if self._retention is not None:
+            self._retention.keep_rows()
         norm = clip(self.weights.values(), self.settings.max_grad_norm, scale.value)
         fault = self._run.watch.look(step, loss, samples)
         if step == 1 and norm == 0 and self.state["best"] < 1 and self.has_choice(samples):
