@@ -8,7 +8,7 @@ export HF_HUB_OFFLINE ?= 1
 .PHONY: demo abo mini test test-all check lint types install clean help
 
 help:
-	@echo "make demo     draw a catalogue, tune the bundled model on it, measure, report (about 5 minutes)"
+	@echo "make demo     draw a catalogue, tune the bundled model on it, measure, report (about 3 minutes)"
 	@echo "make abo      the same on the Amazon Berkeley Objects slice in ../shared/abo"
 	@echo "make mini     train the bundled model anew from ../shared/abo (about an hour)"
 	@echo "make test     the tests            make check   lint, types, the import rule and the tests"
