@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
 
 from shelfqa.errors import ConfigError
+from shelfqa.models.full_tuning import free
+from shelfqa.models.loading import load_model
 from shelfqa.training.retention import Retention
 from shelfqa.training.trainer import Trainer
 from tiny_models import blip_checkpoint
@@ -66,11 +69,17 @@ def test_the_loss_is_weighted_and_leaves_the_modes(
     assert moved(run, once) > 1e-3
 
 
+@pytest.mark.parametrize("method", ["lora", "full"])
 def test_the_outputs_of_known_answers_stay_as_they_were(
-    checkpoint_folder: Path, pictures: list[Path], tmp_path: Path
+    method: str, checkpoint_folder: Path, pictures: list[Path], tmp_path: Path
 ) -> None:
     new = ("brandless", "wordmark")
-    model = adapted(checkpoint_folder, new_answers=new)
+    if method == "lora":
+        model = adapted(checkpoint_folder, new_answers=new)
+    else:
+        model = load_model(str(checkpoint_folder), device="cpu")
+        model.prepare_for_training(Counter(new))
+        free(model, ("language", "head"))
     known = model.outputs() - len(new)
     samples = [sample._replace(answer=new[sample.image % 2]) for sample in SAMPLES]
     run = trainer_of(model, pictures, tmp_path / "work", samples=samples, retain=1.0, weight_decay=0.1)

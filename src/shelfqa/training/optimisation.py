@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
@@ -20,23 +20,25 @@ _FIRST_SCALE = 2.0**16
 _STEPS_TO_GROW = 2000
 
 
-def build_optimizer(weights: Mapping[str, Tensor], settings: Settings) -> torch.optim.AdamW:
-    """Return AdamW over `weights`: what is trained whole has a rate of its own, and norms and biases do not decay.
+def build_optimizer(
+    weights: Mapping[str, Tensor], settings: Settings, undecayed: Collection[str] = ()
+) -> torch.optim.AdamW:
+    """Return AdamW over `weights`: what is trained whole has a rate of its own.
 
-    Nor does what is trained whole of a model that is held at what it knew.
+    Norms, biases and what `undecayed` names do not decay.
     """
     groups: dict[tuple[bool, bool], list[Tensor]] = {}
     for name, weight in weights.items():
-        groups.setdefault((".modules_to_save." in name, weight.ndim > 1), []).append(weight)
+        groups.setdefault((".modules_to_save." in name, weight.ndim > 1 and name not in undecayed), []).append(weight)
     return torch.optim.AdamW(
         [
             {
                 "params": some,
                 "lr": 0.0,
                 "top_rate": settings.full_learning_rate if whole else settings.learning_rate,
-                "weight_decay": settings.weight_decay if matrix and not (whole and settings.retain) else 0.0,
+                "weight_decay": settings.weight_decay if decays else 0.0,
             }
-            for (whole, matrix), some in groups.items()
+            for (whole, decays), some in groups.items()
         ],
         eps=_ADAM_EPSILON,
     )

@@ -7,7 +7,7 @@ needed. In the output layer only the rows of new answers are trained: those of t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -92,8 +92,8 @@ class Retention:
         self._seed = seed
         self._said: dict[int, Tensor] = {}
         """Of each picture the log-probabilities [questions, answers], in half precision."""
-        self._rows: list[tuple[Tensor, Tensor]] = []
-        """The output layer's weights, and for each number whether it is trained."""
+        self._rows: dict[str, tuple[Tensor, Tensor]] = {}
+        """The output layer's weights by name, and for each number whether it is trained."""
 
     def ask(self, images: Sequence[int], processes: Processes = ALONE) -> None:
         """Ask about pictures, whatever was asked before; the weights must be untrained still."""
@@ -118,20 +118,24 @@ class Retention:
         before = torch.cat([self._said[image] for image in images]).to(now.device, now.dtype)
         return kl_div(now, before, reduction="batchmean", log_target=True) * self._weight
 
-    def hold_rows(self, weights: Mapping[str, Tensor]) -> None:
-        """Take what is trained, whole or in shards, of which `keep_rows` keeps the rows of answers that were known."""
+    def hold_rows(self, weights: Mapping[str, Tensor]) -> Collection[str]:
+        """Return the names of those `weights`, whole or in shards, of which `keep_rows` keeps the known answers' rows.
+
+        They must not decay.
+        """
         outputs = self._model.outputs()
         known = outputs - len(self._model.adapter_state()["added_answers"])
-        self._rows = []
+        self._rows = {}
         for name, weight in weights.items():
             if self._model.group_of(name) == "head" and len(weight) == outputs:
                 trained = torch.ones(weight.shape, dtype=weight.dtype, device=weight.device)
                 trained[:known] = 0
-                self._rows.append((weight, like(trained, weight)))
+                self._rows[name] = weight, like(trained, weight)
+        return self._rows.keys()
 
     def keep_rows(self) -> None:
         """Clear the gradients of the rows of answers that were known."""
-        for weight, trained in self._rows:
+        for weight, trained in self._rows.values():
             if weight.grad is not None:
                 weight.grad *= trained
 

@@ -133,9 +133,8 @@ class Trainer:
         self.weights: dict[str, Tensor] = {
             name: weight for name, weight in self.model.module.named_parameters() if weight.requires_grad
         }
-        if self._retention is not None:
-            self._retention.hold_rows(self.weights)
-        self.optimizer = build_optimizer(self.weights, self.settings)
+        held = self._retention.hold_rows(self.weights) if self._retention is not None else ()
+        self.optimizer = build_optimizer(self.weights, self.settings, held)
         self._run.holds(self.weights, self.optimizer)
 
     @property
