@@ -104,6 +104,7 @@ class BlipVqa(BlipTower):
             attention_mask=tokens["attention_mask"][:, :-1],
             encoder_hidden_states=states,
             encoder_attention_mask=mask,
+            use_cache=False,
         ).logits
         return cross_entropy(logits.float().transpose(1, 2), labels, ignore_index=_IGNORED_LABEL, reduction="none")
 

@@ -207,7 +207,10 @@ class Blip2Vqa(BlipTower):
         shifted = labels.masked_fill(labels == _IGNORED_LABEL, self._ends[0])[:, :-1]
         start = torch.full((len(ids), 1), writer.config.decoder_start_token_id, device=self.device)
         logits = writer(
-            encoder_outputs=(states,), attention_mask=mask, decoder_input_ids=torch.cat([start, shifted], dim=1)
+            encoder_outputs=(states,),
+            attention_mask=mask,
+            decoder_input_ids=torch.cat([start, shifted], dim=1),
+            use_cache=False,
         ).logits
         losses = cross_entropy(logits.float().transpose(1, 2), labels, ignore_index=_IGNORED_LABEL, reduction="none")
         return losses, sum(map(len, ids))
